@@ -1,0 +1,65 @@
+"""Command line of the bed: `python -m tests.bed up web --memory 2g`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from . import engine, hosts, image, sidecars
+from .shell import BedError, run, say
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tests.bed", description="Throwaway Debian hosts on this machine.")
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    verbs.add_parser("engine", help="make sure Docker answers, installing and starting it when run as root")
+    verbs.add_parser("image", help="build the host image and print its tag")
+    up = verbs.add_parser("up", help="start hosts and wait for SSH")
+    up.add_argument("name", nargs="+")
+    up.add_argument("--memory", help="bound of the whole host, e.g. 2g (a CPX11)")
+    up.add_argument("--root-only", action="store_true", help="no admin user yet, as on a fresh server")
+    down = verbs.add_parser("down", help="remove hosts (all of this bed without a name), sidecars included")
+    down.add_argument("name", nargs="*")
+    verbs.add_parser("sidecars", help="start the object store and the registry")
+    bucket = verbs.add_parser("bucket", help="make a bucket in the object store")
+    bucket.add_argument("name")
+    inventory = verbs.add_parser("inventory", help="print an inventory line")
+    inventory.add_argument("name")
+    verbs.add_parser("list", help="print the hosts of this bed")
+    return parser
+
+
+def main() -> int:
+    """Run one verb; 0 = done, 1 = a step failed (said on stderr)."""
+    args = _parser().parse_args()
+    try:
+        if args.verb != "inventory":
+            engine.ensure()
+        match args.verb:
+            case "image":
+                print(image.host())
+            case "up":
+                for name in args.name:
+                    hosts.up(name, memory=args.memory, admin=not args.root_only)
+            case "down":
+                hosts.down(*(args.name or hosts.names()))
+                if not args.name:
+                    run("docker", "network", "rm", hosts.NETWORK, check=False)
+            case "sidecars":
+                sidecars.minio()
+                sidecars.registry()
+            case "bucket":
+                sidecars.minio()
+                sidecars.bucket(args.name)
+            case "inventory":
+                print(hosts.inventory(args.name))
+            case "list":
+                print("\n".join(hosts.names()))
+    except BedError as error:
+        say(f"error: {error}" + (f"\n  next: {error.hint}" if error.hint else ""))
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,199 @@
+"""Hosts, network and SSH access of the bed."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from . import image
+from .shell import BedError, have, run, say, text, wait_for
+
+ROOT = Path(__file__).resolve().parents[2]
+STATE = Path(os.environ.get("SAPFLUX_BED_STATE", ROOT / ".bed"))
+NETWORK = "sapflux-bed"
+PREFIX = os.environ.get("SAPFLUX_BED_PREFIX", "10.83")
+ADMIN = "ops"
+LABEL = "sapflux.bed"
+
+# What systemd, nftables, a kernel tun device and Docker inside need; less than --privileged gives.
+CAPABILITIES = ("SYS_ADMIN", "NET_ADMIN", "NET_RAW", "SYS_PTRACE", "DAC_READ_SEARCH", "AUDIT_WRITE", "SYS_NICE", "MKNOD")
+
+
+@contextmanager
+def locked(name: str) -> Iterator[None]:
+    """Hold one of the bed's locks, so that scenarios that run at the same time share what is made once."""
+    STATE.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (STATE / f".lock-{name}").open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def container(name: str) -> str:
+    """The container's name of a host."""
+    return f"bed-{name}"
+
+
+def exists(name: str) -> bool:
+    """Tell whether the host is there (running or not)."""
+    return run("docker", "container", "inspect", container(name), check=False).returncode == 0
+
+
+def running(name: str) -> bool:
+    """Tell whether the host is there and running."""
+    return text("docker", "container", "inspect", "-f", "{{.State.Running}}", container(name), check=False) == "true"
+
+
+def address(name: str) -> str:
+    """The host's IPv4 address on the bed's network."""
+    return text("docker", "container", "inspect", "-f",
+                f'{{{{(index .NetworkSettings.Networks "{NETWORK}").IPAddress}}}}', container(name))
+
+
+def network() -> None:
+    """Make the bed's network unless it is there."""
+    with locked("network"):
+        if run("docker", "network", "inspect", NETWORK, check=False).returncode == 0:
+            return
+        made = run("docker", "network", "create", "--subnet", f"{PREFIX}.0.0/16", "--ip-range", f"{PREFIX}.128.0/17",
+                   "--gateway", f"{PREFIX}.0.1", NETWORK, check=False)
+        if made.returncode != 0:
+            raise BedError(f"the network {PREFIX}.0.0/16 cannot be made: {made.stderr.decode().strip()}",
+                           hint="SAPFLUX_BED_PREFIX=10.99 picks another one")
+
+
+def key() -> Path:
+    """The SSH key that opens every host of this bed, made once."""
+    path = STATE / "id_ed25519"
+    with locked("key"):
+        if not path.exists():
+            run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "sapflux-bed", "-f", str(path))
+    return path
+
+
+def public_key() -> str:
+    """The public half of `key()`, one line."""
+    return key().with_suffix(".pub").read_text().strip()
+
+
+def ssh_config() -> Path:
+    """The ssh_config that names every host of the bed."""
+    path = STATE / "ssh_config"
+    hosts = STATE / "hosts"
+    hosts.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with locked("ssh"):
+        if not path.exists():
+            path.write_text(
+                f"Include {hosts}/*.conf\n\nHost *\n  IdentityFile {key_path()}\n  IdentitiesOnly yes\n"
+                f"  UserKnownHostsFile {hosts}/%k.known\n  StrictHostKeyChecking yes\n  LogLevel ERROR\n")
+    return path
+
+
+def key_path() -> Path:
+    """Where the bed's key lies, without making it."""
+    return STATE / "id_ed25519"
+
+
+def _create(name: str, memory: str | None, publish: tuple[str, ...]) -> None:
+    argv = ["docker", "run", "--detach", "--name", container(name), "--hostname", name, "--network", NETWORK,
+            "--label", f"{LABEL}={STATE}", "--cgroupns=private", "--stop-signal", "SIGRTMIN+3",
+            "--security-opt", "seccomp=unconfined", "--security-opt", "apparmor=unconfined",
+            "--security-opt", "systempaths=unconfined", "--device", "/dev/net/tun",
+            "--tmpfs", "/run:exec,mode=755", "--tmpfs", "/run/lock", "--tmpfs", "/tmp:exec,mode=1777",
+            "--volume", "/var/lib/docker"]
+    for capability in CAPABILITIES:
+        argv += ["--cap-add", capability]
+    for port in publish:
+        argv += ["--publish", port]
+    if memory:
+        argv += ["--memory", memory, "--memory-swap", memory]
+    run(*argv, image.host())
+
+
+def execute(name: str, script: str, stdin: bytes | None = None) -> str:
+    """Run a shell script as root in the host, past SSH; for preparation and for faults, never for what is tested."""
+    return run("docker", "exec", "-i", container(name), "sh", "-euc", script, stdin=stdin).stdout.decode().strip()
+
+
+def _prepare(name: str, admin: bool) -> None:
+    """Give the host what a provider's first boot gives: host keys, root's key, and (with `admin`) the admin user."""
+    wait_for(f"the boot of {name}",
+             lambda: text("docker", "exec", container(name), "systemctl", "is-system-running", check=False)
+             in {"running", "degraded"})
+    public = public_key().encode() + b"\n"
+    execute(name, "ssh-keygen -A >/dev/null; install -d -m 0700 /root/.ssh; umask 077; cat >/root/.ssh/authorized_keys; "
+                  "systemctl restart ssh", stdin=public)
+    if admin:
+        execute(name, f"id {ADMIN} >/dev/null 2>&1 || useradd --create-home --shell /bin/bash {ADMIN}; "
+                      f"install -d -m 0700 -o {ADMIN} -g {ADMIN} /home/{ADMIN}/.ssh; "
+                      f"cat >/home/{ADMIN}/.ssh/authorized_keys; "
+                      f"chown {ADMIN}:{ADMIN} /home/{ADMIN}/.ssh/authorized_keys; "
+                      f"echo '{ADMIN} ALL=(ALL) NOPASSWD: ALL' >/etc/sudoers.d/90-cloud-init-users", stdin=public)
+
+
+def _write_ssh(name: str, admin: bool) -> None:
+    config = ssh_config()
+    hosts = config.parent / "hosts"
+    alias = f"bed-{name}"
+    keys = execute(name, "cat /etc/ssh/ssh_host_ed25519_key.pub")
+    (hosts / f"{alias}.known").write_text(f"{alias} {' '.join(keys.split()[:2])}\n")
+    (hosts / f"{name}.conf").write_text(
+        f"Host {name}\n  HostName {address(name)}\n  HostKeyAlias {alias}\n  User {ADMIN if admin else 'root'}\n")
+
+
+def up(name: str, memory: str | None = None, admin: bool = True, publish: tuple[str, ...] = ()) -> None:
+    """Start a host and wait until it answers over SSH; does nothing when it already does.
+
+    `memory` bounds the whole host (Docker's notation, e.g. "2g"); without `admin` there is root only, as on a fresh
+    server; `publish` are ports of this machine, in Docker's notation.
+    """
+    network()
+    key()
+    with locked(f"host-{name}"):
+        if exists(name) and not running(name):
+            run("docker", "start", container(name))
+        if not exists(name):
+            say(f"starting the host {name}")
+            _create(name, memory, publish)
+        marker = STATE / "hosts" / f"{name}.conf"
+        if not marker.exists():
+            _prepare(name, admin)
+        _write_ssh(name, admin or f"User {ADMIN}" in (marker.read_text() if marker.exists() else ""))
+        wait_for(f"an SSH answer of {name}", lambda: ssh(name, "true") == 0, every=0.2)
+
+
+def ssh(name: str, command: str) -> int:
+    """Run a command on the host over SSH and return its exit code (255 when SSH itself failed)."""
+    return run("ssh", "-F", str(ssh_config()), "-o", "BatchMode=yes", "-o", "ConnectTimeout=5", name, command,
+               check=False).returncode
+
+
+def inventory(name: str) -> str:
+    """An inventory line for the host."""
+    return f"{name} ansible_ssh_common_args='-F {ssh_config()}'"
+
+
+def down(*names: str) -> None:
+    """Remove hosts with their volumes and everything the bed wrote about them."""
+    for name in names:
+        if exists(name):
+            run("docker", "rm", "--force", "--volumes", container(name))
+        for path in (STATE / "hosts").glob(f"{name}.conf"):
+            path.unlink()
+        for path in (STATE / "hosts").glob(f"bed-{name}.known"):
+            path.unlink()
+
+
+def names() -> list[str]:
+    """Every host of this bed."""
+    listed = text("docker", "ps", "--all", "--filter", f"label={LABEL}={STATE}", "--format", "{{.Names}}")
+    return sorted(line.removeprefix("bed-") for line in listed.splitlines())
+
+
+def require_tools() -> None:
+    """Raise BedError when this machine lacks what every bed needs."""
+    if not have("docker", "ssh", "ssh-keygen"):
+        raise BedError("docker, ssh and ssh-keygen are needed here",
+                       hint="./justw setup installs them when run as root")

@@ -1,0 +1,126 @@
+"""What stands beside the hosts: MinIO as the object store, and a container registry.
+
+Both are the real programs, built from their Go modules (see artifacts/), run in containers on the bed's network.
+"""
+
+from __future__ import annotations
+
+import secrets
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+from . import hosts, image
+from .artifacts import artifact
+from .shell import run, say, text, wait_for
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+ACCESS_KEY = "minioadmin"
+SECRET_KEY = "minioadmin-secret"
+REGION = "us-east-1"
+PUSH_PORT = 5083
+
+REGISTRY_CONFIG = """\
+version: 0.1
+log: {level: warn}
+storage: {filesystem: {rootdirectory: /data}, delete: {enabled: true}}
+http: {addr: ":5000", secret: %s}
+"""
+
+
+@dataclass(frozen=True)
+class Sidecar:
+    """One program beside the hosts: its fixed address on the bed's network and the URL that says it is well."""
+
+    name: str
+    host_number: int
+    port: int
+    health: str
+
+    @property
+    def address(self) -> str:
+        """Fixed IPv4 address."""
+        return f"{hosts.PREFIX}.0.{self.host_number}"
+
+    @property
+    def endpoint(self) -> str:
+        """host:port as the hosts reach it."""
+        return f"{self.address}:{self.port}"
+
+    def healthy(self) -> bool:
+        """Tell whether it answers."""
+        try:
+            with urllib.request.urlopen(f"http://{self.endpoint}{self.health}", timeout=3) as answer:
+                return bool(answer.status == 200)
+        except (urllib.error.URLError, OSError):
+            return False
+
+
+MINIO = Sidecar("objects", 10, 9000, "/minio/health/live")
+REGISTRY = Sidecar("registry", 11, 5000, "/v2/")
+
+
+def _start(sidecar: Sidecar, *options: str, program: str, arguments: tuple[str, ...]) -> None:
+    hosts.network()
+    with hosts.locked(f"sidecar-{sidecar.name}"):
+        if hosts.exists(sidecar.name) and not hosts.running(sidecar.name):
+            run("docker", "start", hosts.container(sidecar.name))
+        elif not hosts.exists(sidecar.name):
+            say(f"starting {program} at {sidecar.endpoint}")
+            run("docker", "run", "--detach", "--init", "--name", hosts.container(sidecar.name),
+                "--label", f"{hosts.LABEL}={hosts.STATE}", "--network", hosts.NETWORK, "--ip", sidecar.address,
+                "--volume", "/data", "--volume", f"{artifact(program).path}:/usr/local/bin/{program}:ro",
+                *options, "--entrypoint", f"/usr/local/bin/{program}", image.base(), *arguments)
+        wait_for(f"an answer of {program} at {sidecar.endpoint}", sidecar.healthy)
+
+
+def minio() -> Sidecar:
+    """Start the object store unless it runs."""
+    _start(MINIO, "--env", f"MINIO_ROOT_USER={ACCESS_KEY}", "--env", f"MINIO_ROOT_PASSWORD={SECRET_KEY}",
+           program="minio", arguments=("server", "/data", "--address", f":{MINIO.port}"))
+    return MINIO
+
+
+def registry() -> Sidecar:
+    """Start the registry unless it runs; from this machine it is 127.0.0.1:PUSH_PORT, so that Docker trusts it."""
+    config = hosts.STATE / "registry.yml"
+    if not config.exists():
+        hosts.STATE.mkdir(mode=0o700, parents=True, exist_ok=True)
+        config.write_text(REGISTRY_CONFIG % secrets.token_hex(16))
+    _start(REGISTRY, "--volume", f"{config}:/etc/registry.yml:ro", "--publish", f"127.0.0.1:{PUSH_PORT}:5000",
+           program="registry", arguments=("serve", "/etc/registry.yml"))
+    return REGISTRY
+
+
+def s3() -> S3Client:
+    """A client of the object store, as its administrator."""
+    return boto3.client("s3", endpoint_url=f"http://{MINIO.endpoint}", region_name=REGION,
+                        aws_access_key_id=ACCESS_KEY, aws_secret_access_key=SECRET_KEY,
+                        config=Config(s3={"addressing_style": "path"}))
+
+
+def bucket(name: str) -> None:
+    """Make a bucket unless it is there."""
+    try:
+        s3().create_bucket(Bucket=name)
+    except ClientError as error:
+        if error.response["Error"]["Code"] not in {"BucketAlreadyOwnedByYou", "BucketAlreadyExists"}:
+            raise
+
+
+def push(local: str, repository: str) -> str:
+    """Push a local image and return the reference by digest under which the hosts pull it."""
+    registry()
+    remote = f"127.0.0.1:{PUSH_PORT}/{repository}"
+    run("docker", "tag", local, remote)
+    run("docker", "push", "--quiet", remote)
+    digests = text("docker", "image", "inspect", "--format", '{{join .RepoDigests "\\n"}}', remote).splitlines()
+    digest = next(line.split("@", 1)[1] for line in digests if line.startswith(f"{remote}@"))
+    return f"{REGISTRY.endpoint}/{repository}@{digest}"
