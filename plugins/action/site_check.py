@@ -1,0 +1,68 @@
+# Copyright (c) 2026, the sapflux.hosting authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Check the document on the controller. No host is asked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase, VariableLayer
+from ansible_collections.sapflux.hosting.plugins.module_utils import _secrets
+from ansible_collections.sapflux.hosting.plugins.module_utils import _site_validate as validation
+from ansible_collections.sapflux.hosting.plugins.module_utils._site_complete import complete
+from ansible_collections.sapflux.hosting.plugins.module_utils._site_schema import Problem, plain
+from ansible_collections.sapflux.hosting.plugins.module_utils._site_source import locate, with_lines
+
+
+def check_secrets(document: Any) -> tuple[list[Problem], int]:
+    """Problems with the secret store and with what the document takes from it, and how many names it holds."""
+    usable, _problems = validation.usable_parts(document)
+    section = usable.get("secrets") or {}
+    if not section.get("provider") or not section.get("file"):
+        return [], 0
+    try:
+        secrets = _secrets.load(section["provider"], section["file"])
+    except _secrets.SecretError as error:
+        return [Problem("site.secrets.file", "", str(error), "")], 0
+    return validation.validate_secrets(document, secrets), len(secrets)
+
+
+class ActionModule(ActionBase):  # type: ignore[misc]
+    """The action plugin."""
+
+    TRANSFERS_FILES = False
+    _requires_connection = False
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Answer what was checked, or raise ``AnsibleActionFail`` with every problem, one a line."""
+        super().run(tmp, task_vars)
+        _validation, options = self.validate_argument_spec(
+            argument_spec={"document": {"type": "raw", "required": True}}
+        )
+        document = plain(options["document"])
+        source = locate((task_vars or {}).get("inventory_dir"))
+
+        problems = source.doubled() if source else []
+        problems += validation.validate(document)
+        file_problems, files = validation.validate_files(document)
+        secret_problems, secrets = check_secrets(document)
+        problems += file_problems + secret_problems
+        if problems:
+            count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+            listed = "".join(f"\n  {line}" for line in with_lines(validation.tidy(problems), source))
+            raise AnsibleActionFail(f"The document has {count}; nothing was changed:{listed}")
+
+        full = complete(document)
+        # The variables of the roles are taken from it, task by task; completed once, it costs none of them anything.
+        # It holds references to secrets, never their values.
+        self.register_host_variables({"__site": full}, VariableLayer.EPHEMERAL_FACT)
+        return {
+            "changed": False,
+            "msg": f"the document of {full['name']} ({full['environment']}) is good",
+            "services": len(full["services"]),
+            "databases": len(full["postgres"]["databases"]),
+            "secrets": secrets,
+            "files": files,
+        }

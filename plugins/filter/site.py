@@ -1,0 +1,61 @@
+# Copyright (c) 2026, the sapflux.hosting authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Filters of the wiring, from the document ``site`` to variables of roles. The ``.yml`` files beside it say more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ansible.errors import AnsibleFilterError
+from ansible_collections.sapflux.hosting.plugins.module_utils import _secrets
+from ansible_collections.sapflux.hosting.plugins.module_utils import _site_wiring as wiring
+from ansible_collections.sapflux.hosting.plugins.module_utils._site_complete import complete
+
+
+def site_document(site: Any) -> dict[str, Any]:
+    """The document with every default filled in."""
+    try:
+        return complete(site)
+    except TypeError as error:
+        raise AnsibleFilterError(f"{error}; write it in group_vars of your inventory") from error
+
+
+def site_resolve(value: Any, secrets: Mapping[str, str]) -> Any:
+    """A value with every ``${NAME}`` replaced by the secret of that name."""
+    try:
+        return _secrets.resolve(value, secrets)
+    except _secrets.SecretError as error:
+        raise AnsibleFilterError(str(error)) from error
+
+
+def site_services(site: Mapping[str, Any], secrets: Mapping[str, str]) -> list[dict[str, Any]]:
+    """The variable ``app_services``."""
+    try:
+        return wiring.services(site, secrets)
+    except _secrets.SecretError as error:
+        raise AnsibleFilterError(str(error)) from error
+
+
+def site_status(site: Mapping[str, Any], groups: Sequence[str]) -> dict[str, Any]:
+    """Options of ``host_status`` for a host in these groups."""
+    return wiring.status_options(site, list(groups))
+
+
+class FilterModule:
+    """Filters of this file, by name."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        """Name to function."""
+        return {
+            "site_document": site_document,
+            "site_resolve": site_resolve,
+            "site_services": site_services,
+            "site_caddy": wiring.caddy_sites,
+            "site_docker": wiring.docker_options,
+            "site_walg_prefix": wiring.walg_prefix,
+            "site_status": site_status,
+            "site_probes": wiring.probes,
+            "site_closed_ports": wiring.closed_ports,
+        }

@@ -1,0 +1,158 @@
+"""From the document to variables of roles: what each filter makes of it, and that the roles take it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import yaml
+from ansible.errors import AnsibleFilterError
+from ansible_collections.sapflux.hosting.plugins.filter import site as filters
+from ansible_collections.sapflux.hosting.plugins.filter.caddy import FilterModule as CaddyFilters
+from ansible_collections.sapflux.hosting.plugins.filter.postgres import FORBIDDEN
+from ansible_collections.sapflux.hosting.plugins.module_utils import _site_wiring as wiring
+from ansible_collections.sapflux.hosting.plugins.module_utils._compose_model import parse_services
+from ansible_collections.sapflux.hosting.plugins.module_utils._site_complete import complete
+from ansible_collections.sapflux.hosting.plugins.module_utils._site_rules import FORBIDDEN_SETTINGS
+
+from tests.unit.fixtures import ROOT, SECRETS, Mutation, document, drop, put
+
+FILTERS = filters.FilterModule().filters()
+
+
+def site(*mutations: Mutation) -> dict[str, Any]:
+    """The complete valid document, changed."""
+    return complete(document(*mutations))
+
+
+def test_services_have_their_ports_in_pairs_and_their_secrets_in_clear() -> None:
+    api, web = FILTERS["site_services"](site(), SECRETS)
+    assert (api["host_port"], web["host_port"]) == (18080, 18082)
+    assert api["secrets"] == {
+        "DATABASE_URL": "postgres://app:p%40ss%2Fword@localhost/app?host=/var/run/postgresql",
+        "S3_SECRET_ACCESS_KEY": "marker-secret-key",
+    }
+    assert api["env"]["WORKERS"] == "2"
+    assert (api["ready_path"], web["ready_path"]) == ("/ready", "")
+    assert (api["migrate_path"], web["migrate_path"]) == ("/admin/migrate", "")
+    assert (api["database_socket"], web["database_socket"]) == (True, False)
+    assert api["health_path"] == "/health"
+    assert api["health_timeout"] == 60
+
+
+def test_the_role_app_takes_the_services() -> None:
+    taken = parse_services(FILTERS["site_services"](site(), SECRETS))
+    assert [service.name for service in taken] == ["api", "web"]
+
+
+def test_a_missing_secret_is_named() -> None:
+    with pytest.raises(AnsibleFilterError, match="the secret store has no APP_DB_PASSWORD"):
+        FILTERS["site_services"](site(), {"BACKUP_SECRET_ACCESS_KEY": "x"})
+    with pytest.raises(AnsibleFilterError, match="has no A, B"):
+        FILTERS["site_resolve"](["${A}", "${B}"], {})
+
+
+def test_sites_of_caddy() -> None:
+    api, web = FILTERS["site_caddy"](site())
+    assert api == {
+        "hostname": "api.sapflux.test",
+        "max_body_mb": 10,
+        "routes": [
+            {"path": "/admin/*", "action": "deny"},
+            {"path": "/*", "action": "proxy", "upstream": "127.0.0.1:18080"},
+        ],
+    }
+    assert web["hostname"] == "sapflux.test"
+    assert web["routes"] == [{"path": "/*", "action": "proxy", "upstream": "127.0.0.1:18082"}]
+
+
+def test_a_public_route_below_a_path_answers_on_the_path_as_well() -> None:
+    routes = [{"path": "/app/*", "visibility": "public"}, {"path": "/exact", "visibility": "public"}]
+    api, _web = FILTERS["site_caddy"](site(put("services[0].routes", routes)))
+    assert [route["path"] for route in api["routes"]] == ["/app", "/app/*", "/exact"]
+
+
+def test_the_role_caddy_takes_the_sites() -> None:
+    render: Any = CaddyFilters().filters()["caddy_site_blocks"]
+    blocks = render(FILTERS["site_caddy"](site()))
+    assert "api.sapflux.test" in blocks
+    assert "127.0.0.1:18082" in blocks
+
+
+def test_docker_gets_registries_only_where_there_are_some() -> None:
+    assert FILTERS["site_docker"](site()) == {"insecure-registries": ["10.83.0.11:5000"]}
+    assert FILTERS["site_docker"](site(drop("docker"))) == {}
+
+
+def test_the_prefix_tells_histories_apart() -> None:
+    assert FILTERS["site_walg_prefix"](site()) == "pg/sapflux/17/g1"
+    assert FILTERS["site_walg_prefix"](site(put("backup.generation", 3))) == "pg/sapflux/17/g3"
+
+
+@pytest.mark.parametrize(
+    ("groups", "units", "names", "urls", "project"),
+    [
+        (["edge"], ["sapflux-firewall.service", "caddy.service"], 2, 0, ""),
+        (["app"], ["sapflux-firewall.service", "docker.service", "sapflux-app@sapflux.service"], 0, 3, "sapflux"),
+        (["db"], ["sapflux-firewall.service", "postgresql@17-main.service", "sapflux-backup.timer"], 0, 0, ""),
+        ([], ["sapflux-firewall.service"], 0, 0, ""),
+    ],
+)
+def test_status_asks_for_what_a_host_has(
+    groups: list[str], units: list[str], names: int, urls: int, project: str
+) -> None:
+    options = FILTERS["site_status"](site(), groups)
+    assert options["units"] == units
+    assert len(options["hostnames"]) == names
+    assert len(options["urls"]) == urls
+    assert options["project"] == project
+
+
+def test_probes_ask_for_what_is_open_and_for_what_is_hidden() -> None:
+    assert FILTERS["site_probes"](site()) == [
+        {"hostname": "api.sapflux.test", "path": "/health", "status": 200},
+        {"hostname": "api.sapflux.test", "path": "/ready", "status": 200},
+        {"hostname": "api.sapflux.test", "path": "/admin/migrate", "status": 404},
+        {"hostname": "api.sapflux.test", "path": "/admin", "status": 404},
+        {"hostname": "sapflux.test", "path": "/health", "status": 200},
+    ]
+
+
+def test_a_public_migration_is_never_asked_for() -> None:
+    asked = FILTERS["site_probes"](site(put("services[0].routes", [{"path": "/*", "visibility": "public"}])))
+    assert [probe["path"] for probe in asked if probe["hostname"].startswith("api")] == ["/health", "/ready"]
+
+
+def test_closed_ports() -> None:
+    assert FILTERS["site_closed_ports"](site()) == [5432, 18080, 18082]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path", "expected"),
+    [
+        ("/*", "/", True),
+        ("/*", "/a/b", True),
+        ("/admin/*", "/admin", True),
+        ("/admin/*", "/ADMIN/x", True),
+        ("/admin/*", "/administrator", False),
+        ("/a", "/a", True),
+        ("/a", "/a/", False),
+    ],
+)
+def test_covers(pattern: str, path: str, expected: bool) -> None:
+    assert wiring.covers(pattern, path) is expected
+
+
+def test_something_that_is_no_document_is_refused_with_the_way_out() -> None:
+    with pytest.raises(AnsibleFilterError, match="is not a mapping but 'x'; write it in group_vars"):
+        FILTERS["site_document"]("x")
+
+
+def test_the_document_refuses_every_setting_the_role_refuses() -> None:
+    assert sorted(FORBIDDEN - FORBIDDEN_SETTINGS.keys()) == []
+
+
+def test_every_filter_is_documented() -> None:
+    for name in FILTERS:
+        text = (ROOT / "plugins" / "filter" / f"{name}.yml").read_text(encoding="utf-8")
+        assert yaml.safe_load(text)["DOCUMENTATION"]["name"] == name

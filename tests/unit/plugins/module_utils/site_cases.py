@@ -1,0 +1,321 @@
+"""Malformed documents: what was changed in a valid one, where the problem must be reported, and what it must say."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import struct
+from typing import Any
+
+from tests.unit.fixtures import Mutation, drop, put
+
+PRODUCTION = (
+    put("environment", "production"),
+    put("domain", "example.org"),
+    put("backup.endpoint", "https://objects.example.org"),
+    put("services[0].hostname", "api.example.org"),
+    put("services[1].hostname", "example.org"),
+    put("services[0].env.PUBLIC_CLERK_PUBLISHABLE_KEY", "pk_live_example"),
+)
+"""Turns the valid document into one that is valid for production."""
+
+
+def rsa_key(bits: int) -> str:
+    """A line of a .pub file with an RSA key of that size (of the right form, good for nothing)."""
+    parts = (b"ssh-rsa", (65537).to_bytes(3, "big"), b"\0" + ((1 << bits) - 1).to_bytes(bits // 8, "big"))
+    wire = b"".join(struct.pack(">I", len(part)) + part for part in parts)
+    return f"ssh-rsa {base64.b64encode(wire).decode()} old"
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """One malformed document; ``says`` are fragments of the one message at ``path``."""
+
+    name: str
+    mutations: tuple[Mutation, ...]
+    path: str
+    says: tuple[str, ...]
+
+
+def case(name: str, path: str, says: str | tuple[str, ...], *mutations: Mutation) -> Case:
+    """A :class:`Case` with one fragment or several."""
+    return Case(name, mutations, f"site.{path}" if path else "site", (says,) if isinstance(says, str) else says)
+
+
+def wrong(path: str, value: Any, *says: str) -> Case:
+    """The key at ``path`` set to ``value``; the problem is reported there."""
+    return Case(f"{path}={value!r}"[:70], (put(path, value),), f"site.{path}", says)
+
+
+SERVICE = {"name": "api", "image": f"x@sha256:{'5' * 64}", "port": 8080, "hostname": "other.sapflux.test"}
+
+SHAPE = [
+    case("typo on the first level", "databse", ("is not a key", "did you mean"), put("databse", {})),
+    case("typo two levels down", "postgres.versoin", "did you mean version?", put("postgres.versoin", 17)),
+    case(
+        "typo inside a list",
+        "services[0].imgae",
+        "did you mean image?",
+        put("services[0].imgae", "x"),
+        drop("services[0].image"),
+    ),
+    case(
+        "typo in a list in a list",
+        "services[0].routes[0].visiblity",
+        "visibility?",
+        put("services[0].routes[0].visiblity", "never"),
+        drop("services[0].routes[0].visibility"),
+    ),
+    case(
+        "key on the wrong level",
+        "memory_mb",
+        "it belongs in site.host.memory_mb or site.services[].memory_mb",
+        put("memory_mb", 2048),
+    ),
+    case("key of nobody", "tls.zzz", "the keys here are: mode, hsts_max_age", put("tls.zzz", 1)),
+    case("key that YAML reads as a boolean", "tls.True", "is not a key", put("tls", {True: 1})),
+    case("missing on the first level", "domain", "is missing", drop("domain")),
+    case("missing section", "backup", "is missing", drop("backup")),
+    case("missing key of a section", "admin.authorized_keys", "is missing", drop("admin.authorized_keys")),
+    case("missing key of an item", "services[1].port", "is missing", drop("services[1].port")),
+    case("required key without a value", "backup.bucket", "is missing", put("backup.bucket", None)),
+    wrong("services", {"api": {}}, "a mapping is not a list", "each after a dash"),
+    wrong("host", [1], "a list is not a mapping"),
+    wrong("admin.authorized_keys", "ssh-ed25519 AAAA", "is not a list", "write ['ssh-ed25519 AAAA']"),
+    wrong("host.memory_mb", "2048", "is not a whole number", "write 2048 without quotes"),
+    wrong("host.memory_mb", True, "true is not a whole number"),
+    wrong("host.updates.enabled", "yes", "is not true or false", "write true without quotes"),
+    wrong("artifacts.walg.version", 3.0, "3.0 is not text", "put it in quotes"),
+    wrong("backup.schedule", 570, "570 is not text", "put it in quotes"),
+    wrong("environment", "prod", "is not a choice"),
+    wrong("environment", "Production", "did you mean production?"),
+    wrong("services[0].routes[0].visibility", "private", "write one of: public, never"),
+]
+
+FORMATS = [
+    wrong("name", "Sapflux Live", "lower case letters"),
+    wrong("name", "s", "2 to 31"),
+    wrong("domain", "https://Example.org/", "is not a domain name", "write example.org"),
+    wrong("domain", "localhost", "is not a domain name"),
+    wrong("admin.user", "root", "is an account of the system"),
+    wrong("admin.user", "Ops User", "is not a login name"),
+    wrong("admin.email", "me", "is not an e-mail address"),
+    wrong("admin.authorized_keys[0]", "-----BEGIN OPENSSH PRIVATE KEY-----", "is a private key"),
+    wrong("admin.authorized_keys[0]", "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAEB me", "is a cut or damaged SSH key"),
+    wrong(
+        "admin.authorized_keys[0]",
+        "ssh-rsa AAAAC3NzaC1lZDI1NTE5AAAAIAEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEB x",
+        "says ssh-rsa but holds another",
+    ),
+    wrong("admin.authorized_keys[0]", "ssh-dss AAAAB3NzaC1kc3M= old", "is a DSA key"),
+    wrong("admin.authorized_keys[0]", rsa_key(1024), "less than 2048 bits", "ssh-keygen -t ed25519"),
+    wrong("admin.authorized_keys[0]", "my key", "is not a public SSH key"),
+    wrong("admin.authorized_keys", [], "is empty", "nobody can log in"),
+    wrong("host.timezone", "Europe/Berlim", "is not a known time zone", "did you mean Europe/Berlin?"),
+    wrong("host.timezone", "Mars", "is not a known time zone"),
+    wrong("host.memory_mb", 2, "write a number from 1024"),
+    wrong("host.tmp_mb", 0, "is out of range"),
+    wrong("host.updates.reboot_time", "9:30", 'write "09:30"'),
+    wrong("host.updates.reboot_time", "24:00", "is not a time of day"),
+    wrong("network.ssh_cidrs[0]", "10.0.0.1/8", "is not in canonical form", "write 10.0.0.0/8"),
+    wrong("network.ssh_cidrs[0]", "192.0.2.7", "write 192.0.2.7/32"),
+    wrong("network.https_cidrs[1]", "2001:DB8::/32", "write 2001:db8::/32"),
+    wrong("network.ssh_cidrs[0]", "everywhere", "is not a network"),
+    wrong("network.ssh_cidrs", [], "is empty", "everybody is"),
+    case(
+        "network twice",
+        "network.ssh_cidrs[2]",
+        "is there twice, first at site.network.ssh_cidrs[0]",
+        put("network.ssh_cidrs[+]", "0.0.0.0/0"),
+    ),
+    wrong("artifacts.caddy.sha256", "abc", "is not a SHA-256 digest", "sha256sum"),
+    wrong("artifacts.caddy.sha256", "A" * 64, "is not in lower case", "a" * 64),
+    wrong("artifacts.caddy.file", "caddy", "is not an absolute path"),
+    wrong("artifacts.walg.url", "ftp://example.org/x", "is not a URL"),
+    case(
+        "url and file",
+        "artifacts.caddy",
+        "has both url and file",
+        put("artifacts.caddy.url", "https://example.org/caddy"),
+    ),
+    case("neither url nor file", "artifacts.walg", "has neither url nor file", drop("artifacts.walg.url")),
+    wrong("docker.insecure_registries[0]", "http://10.83.0.11:5000", "is not a registry as host:port"),
+    wrong("secrets.file", "secrets.yml", "is not an absolute path"),
+    wrong("secrets.provider", "vault", "write one of: file"),
+    wrong("tls.mode", "acme", "is not a choice"),
+    wrong("tls.hsts_max_age", -1, "is out of range"),
+]
+
+POSTGRES = [
+    wrong("postgres.version", 16, "is too old", "write 17"),
+    wrong("postgres.version", 18, "is not in Debian 13, which has 17", "write 17"),
+    wrong("postgres.archive_timeout", 300, "write a number from 10 to 75 seconds"),
+    wrong("postgres.settings.archive_command", "/bin/true", "may not be set here", "archiving is always on"),
+    wrong("postgres.settings.Fsync", False, "may not be set here", "loses the database"),
+    wrong("postgres.settings.listen_addresses", "*", "services use the socket"),
+    case(
+        "setting with a space",
+        "postgres.settings.work mem",
+        "is not the name of a setting",
+        put("postgres.settings", {"work mem": 1}),
+    ),
+    wrong("postgres.settings.work_mem", ["4MB"], "is not the value of a setting"),
+    wrong("postgres.databases[0].name", "template1", "is a database of PostgreSQL itself"),
+    wrong("postgres.databases[0].name", "my-db", "lower case letters, digits and _"),
+    wrong("postgres.databases[0].owner", "postgres", "is a role of PostgreSQL itself"),
+    wrong("postgres.databases[0].owner", "app", "logs in, and an owner must not", "app_owner"),
+    wrong("postgres.users[0].name", "pg_admin", "is a role of PostgreSQL itself"),
+    case(
+        "database twice",
+        "postgres.databases[1].name",
+        "is there twice",
+        put("postgres.databases[+]", {"name": "app", "owner": "x"}),
+    ),
+    case("user twice", "postgres.users[1].name", "is there twice", put("postgres.users[1].name", "app")),
+    wrong("postgres.users[0].database", "ap", "is not one of postgres.databases", "did you mean app?"),
+    wrong("postgres.users[0].memberof[0]", "app_ower", "owns no database", "did you mean app_owner?"),
+    wrong("postgres.users[0].memberof[0]", "pg_execute_server_program", "lets its members leave their database"),
+    wrong("postgres.users[0].password", "hunter2-literal", "holds a literal secret", "${APP_DB_PASSWORD}"),
+    wrong("postgres.users[0].password", "${my password}", "******** is no reference"),
+    wrong("postgres.users[0].connection_limit", -2, "is out of range"),
+]
+
+BACKUP = [
+    wrong("backup.endpoint", "objects.example.org", "is not a URL", "https://example.org"),
+    wrong("backup.endpoint", "https://user:hunter2-literal@example.org", "holds a user name"),
+    wrong("backup.bucket", "My_Bucket", "is not the name of a bucket"),
+    wrong("backup.secret_access_key", "hunter2-literal", "holds a literal secret", "${BACKUP_SECRET_ACCESS_KEY}"),
+    wrong("backup.schedule", "3.17", 'write "03:17"'),
+    wrong("backup.keep_full", 1, "write a number from 2"),
+    wrong("backup.keep_days", 0, "is out of range"),
+    wrong("backup.generation", 0, "is out of range"),
+]
+
+SERVICES = [
+    wrong("services[0].name", "API", "is not a name"),
+    case(
+        "service twice",
+        "services[2].name",
+        "is there twice, first at site.services[0].name",
+        put("services[+]", SERVICE),
+    ),
+    case("host name twice", "services[1].hostname", "is there twice", put("services[1].hostname", "api.sapflux.test")),
+    case(
+        "host name twice by default",
+        "services[2].hostname",
+        "is there twice",
+        put("services[0].hostname", "two.sapflux.test"),
+        put("services[+]", {**SERVICE, "name": "two", "hostname": None}),
+    ),
+    wrong(
+        "services[0].image",
+        "x:latest",
+        "is not pinned by digest",
+        "write x@sha256:<digest>",
+        "docker buildx imagetools inspect x:latest",
+    ),
+    wrong("services[0].image", "10.0.0.1:5000/a/b:2", "write 10.0.0.1:5000/a/b@sha256:<digest>"),
+    wrong("services[0].image", "x@sha256:abc", "64 hexadecimal digits"),
+    wrong("services[0].image", "Bad Name", "is not the name of an image"),
+    wrong("services[0].port", 70000, "write a number from 1 to 65535"),
+    wrong("services[0].hostname", "api.example.org", "is not under sapflux.test", "api.sapflux.test"),
+    wrong("services[0].hostname", "badsapflux.test", "is not under sapflux.test"),
+    wrong("services[0].database", "apps", "is not one of postgres.databases", "did you mean app?"),
+    wrong("services[0].health.path", "health", "does not start with /", "write /health"),
+    wrong("services[0].health.timeout", 0, "is out of range"),
+    wrong("services[0].ready", "/ready now", "is not the path of a URL"),
+    wrong("services[0].migrate", "admin/migrate", "write /admin/migrate"),
+    wrong("services[0].user", "app", "is not uid:gid in numbers"),
+    wrong("services[0].user", "0:0", "is root"),
+    wrong("services[0].tmpfs[0]", "tmp", "is not an absolute path"),
+    wrong("services[0].tmpfs[0]", "/tmp:SIZE", "has mount options that are none"),
+    wrong("services[0].routes[0].path", "admin/*", "does not start with /", "write /admin/*"),
+    wrong("services[0].routes[0].path", "/a{b}", "is not the path of a URL"),
+    wrong("services[0].secrets_path", "/run/../etc/env", "is not an absolute path"),
+    wrong("services[0].routes[0].path", "/a*b", "has a * that is not the end"),
+    case(
+        "route that is never reached",
+        "services[0].routes[2].path",
+        ("is never reached", "/* above matches first"),
+        put("services[0].routes[+]", {"path": "/late", "visibility": "never"}),
+    ),
+    case(
+        "more memory than the host",
+        "host.memory_mb",
+        "1024 + 256 (services) + 700 (system) + 256 (PostgreSQL) = 2236 MiB",
+        put("services[0].memory_mb", 1024),
+    ),
+    wrong("services[0].env.FEATURE", True, "true is not text", '"true" in quotes'),
+    wrong(
+        "services[0].env.DATABASE_URL",
+        "postgres://x:${APP_DB_PASSWORD}@y",
+        "holds a reference",
+        "it belongs in site.services[0].secrets.DATABASE_URL",
+    ),
+    wrong("services[0].env.API_TOKEN", "hunter2-literal", "looks like a literal secret", "${API_TOKEN}"),
+    case(
+        "variable that is no name",
+        "services[0].env.MY-VAR",
+        "is not the name of an environment variable",
+        put("services[0].env", {"MY-VAR": "1"}),
+    ),
+    wrong("services[0].env.SECRETS_FILE", "/x", "is set by the deploy"),
+    wrong("services[0].secrets.PLAIN", "hunter2-literal", "holds no ${NAME}"),
+    wrong("services[0].secrets.BROKEN", "x${APP_DB_PASSWORD", "is no reference"),
+    wrong("services[0].secrets.RUST_LOG", "${APP_DB_PASSWORD}", "is in site.services[0].env as well"),
+    wrong("services[0].secrets.LISTED", ["${APP_DB_PASSWORD}"], "is not text"),
+]
+
+IN_PRODUCTION = [
+    case(
+        "plain http for backups",
+        "backup.endpoint",
+        ("sends backups in clear", "https://objects.example.org"),
+        *PRODUCTION,
+        put("backup.endpoint", "http://objects.example.org"),
+    ),
+    case("domain that is a test", "domain", "is a domain nobody else can reach", put("environment", "production")),
+    case(
+        "admin path without a rule",
+        "services[0].routes[0].path",
+        ("makes /admin/* public", "visibility: never"),
+        *PRODUCTION,
+        drop("services[0].routes[0]"),
+    ),
+    case(
+        "admin path public by default", "services[1].routes[0].path", "makes /admin/* public in production", *PRODUCTION
+    ),
+    case(
+        "admin path made public",
+        "services[0].routes[0].path",
+        "makes /admin/* public",
+        *PRODUCTION,
+        put("services[0].routes[0].visibility", "public"),
+    ),
+    case(
+        "one admin page made public",
+        "services[0].routes[0].path",
+        "makes /admin/* public",
+        *PRODUCTION,
+        put(
+            "services[0].routes",
+            [{"path": "/Admin/stats", "visibility": "public"}, {"path": "/admin/*", "visibility": "never"}],
+        ),
+    ),
+    case(
+        "migration elsewhere and public",
+        "services[0].routes[1].path",
+        "makes /setup public",
+        *PRODUCTION,
+        put("services[0].migrate", "/setup"),
+    ),
+    case(
+        "key of a Clerk development instance",
+        "services[0].env.PUBLIC_CLERK_PUBLISHABLE_KEY",
+        "Clerk key of a development instance",
+        *PRODUCTION,
+        put("services[0].env.PUBLIC_CLERK_PUBLISHABLE_KEY", "pk_test_abc"),
+    ),
+]
+
+CASES = SHAPE + FORMATS + POSTGRES + BACKUP + SERVICES + IN_PRODUCTION
