@@ -1,6 +1,7 @@
 """Make `--check` on a converged host fail when it would change anything.
 
-Molecule's `check` step only asks that `--check` does not crash; the contract of our roles is that it finds nothing to do.
+Molecule's `check` step only asks that `--check` does not crash; the contract of our roles is that it finds nothing
+to do.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ requirements: [enabled in configuration]
 """
 
 
-class CallbackModule(CallbackBase):
+class CallbackModule(CallbackBase):  # type: ignore[misc]
     """Counts what a check run would change and ends the run with 3 if that is not nothing."""
 
     CALLBACK_VERSION = 2.0
