@@ -68,7 +68,7 @@ class Stage:
             "registry": sidecars.REGISTRY.endpoint,
             "bucket": self.bucket,
         }}, 0o644)
-        store = self.inventory / "secrets.yml"
+        store = self.inventory / ".secrets.yml"
         if not store.exists():
             self._write(store, {
                 "APP_DB_PASSWORD": secrets.token_urlsafe(24),
@@ -113,7 +113,7 @@ class Stage:
 
 def forget(inventory: Path) -> None:
     """Remove what was generated into an inventory."""
-    for name in ("secrets.yml", "group_vars/all/generated.yml"):
+    for name in (".secrets.yml", "group_vars/all/generated.yml"):
         (inventory / name).unlink(missing_ok=True)
 
 

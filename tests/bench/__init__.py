@@ -1,0 +1,1 @@
+"""Measurements. Never assertions: a machine's noise is no reason for a red test."""
