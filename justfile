@@ -71,11 +71,11 @@ restore *args:
 
 # an SSH prompt on a host of the demo
 ssh host="demo":
-    @ssh -F .bed/ssh_config {{ host }}
+    @ssh -F .bed/ssh_config -l ops {{ host }}
 
 # a psql prompt on the demo's database
 psql database="app" host="demo":
-    @ssh -F .bed/ssh_config -t {{ host }} sudo -u postgres psql {{ database }}
+    @ssh -F .bed/ssh_config -l ops -t {{ host }} sudo -u postgres psql {{ database }}
 
 # measurements: just bench noop | memory
 bench what *args:

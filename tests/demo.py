@@ -62,8 +62,10 @@ def _build() -> None:
 def _converge(demo: stage.Stage) -> None:
     done = subprocess.run(demo.playbook("site.yml"), cwd=hosts.ROOT, env=demo.environment(), check=False)
     if done.returncode != 0:
-        raise BedError("ansible-playbook stopped; its last lines above name the task and the cause",
-                       hint="./justw demo  (it goes on where it stopped), or look around with ./justw ssh")
+        raise BedError(
+            "ansible-playbook stopped; its last lines above name the task and the cause",
+            hint="./justw demo  (it goes on where it stopped), or look around with ./justw ssh",
+        )
 
 
 def _prove(demo: stage.Stage) -> None:
@@ -71,8 +73,10 @@ def _prove(demo: stage.Stage) -> None:
     point = POINT | {"observed_at": datetime.now(UTC).isoformat(timespec="seconds")}
     made = request(demo.address, API, "/observations", ca, method="POST", body=point)
     if made.status != 201:
-        raise BedError(f"POST https://{API}/observations answered {made.status}: {made.body.decode(errors='replace')}",
-                       hint="./justw ssh, then: sudo docker ps; sudo docker logs <container>")
+        raise BedError(
+            f"POST https://{API}/observations answered {made.status}: {made.body.decode(errors='replace')}",
+            hint="./justw ssh, then: sudo docker ps; sudo docker logs <container>",
+        )
     found = request(demo.address, API, f"/observations?bbox={BBOX}", ca)
     features = found.json().get("features", []) if found.status == 200 else []
     if not any(str(feature.get("id")) == str(made.json()["id"]) for feature in features):
@@ -84,11 +88,20 @@ def _prove(demo: stage.Stage) -> None:
 def _receipt(demo: stage.Stage) -> None:
     state = json.loads(demo.sudo("-u postgres /usr/local/lib/sapflux/walg/pgsafe status --json"))
     newest = state.get("newest_backup") or {}
-    print(RECEIPT.format(
-        api=API, bbox=BBOX, address=demo.address, ca=hosts.STATE / f"{HOST}-ca.crt",
-        objects=sidecars.MINIO.endpoint, access_key=sidecars.ACCESS_KEY, secret_key=sidecars.SECRET_KEY,
-        bucket=demo.bucket, restorable=state.get("newest_restorable") or "nothing yet",
-        backup=newest.get("finish_time") or "none"))
+    print(
+        RECEIPT.format(
+            api=API,
+            bbox=BBOX,
+            address=demo.address,
+            ca=hosts.STATE / f"{HOST}-ca.crt",
+            objects=sidecars.MINIO.endpoint,
+            access_key=sidecars.ACCESS_KEY,
+            secret_key=sidecars.SECRET_KEY,
+            bucket=demo.bucket,
+            restorable=state.get("newest_restorable") or "nothing yet",
+            backup=newest.get("finish_time") or "none",
+        )
+    )
 
 
 def up() -> None:
@@ -116,8 +129,11 @@ def down(caches: bool) -> None:
     shutil.rmtree(hosts.STATE, ignore_errors=True)
     if caches:
         shutil.rmtree(artifacts.default_cache(), ignore_errors=True)
-    say("the demo is gone" if caches else
-        "the demo is gone; built images and programs are kept for the next one (./justw demo-down --caches removes them)")
+    say(
+        "the demo is gone"
+        if caches
+        else "the demo is gone; built images and programs are kept for the next one (./justw demo-down --caches removes them)"
+    )
 
 
 def main() -> int:

@@ -49,8 +49,9 @@ class Step:
         if not report.exists():
             return own
         suites = list(ElementTree.parse(report).getroot().iter("testsuite"))
-        count = {key: sum(int(suite.get(key, 0)) for suite in suites)
-                 for key in ("tests", "failures", "errors", "skipped")}
+        count = {
+            key: sum(int(suite.get(key, 0)) for suite in suites) for key in ("tests", "failures", "errors", "skipped")
+        }
         failed = count["failures"] + count["errors"]
         passed = count["tests"] - failed - count["skipped"]
         return (passed, failed) if self.state == "passed" else (passed, max(failed, 1))
@@ -66,9 +67,11 @@ def _pytest(name: str, *arguments: str) -> list[str]:
 
 def lint_steps() -> list[Step]:
     """Every linter, each a step of its own."""
-    shell = sorted(str(path.relative_to(ROOT)) for path in
-                   [ROOT / "justw", ROOT / ".ci" / "run", *ROOT.glob("tests/bed/image/*")] if path.suffix != "" or
-                   path.name != "Dockerfile")
+    shell = sorted(
+        str(path.relative_to(ROOT))
+        for path in [ROOT / "justw", ROOT / ".ci" / "run", *ROOT.glob("tests/bed/image/*")]
+        if path.suffix != "" or path.name != "Dockerfile"
+    )
     return [
         Step("ruff", _module("ruff", "check", "."), again="ruff check ."),
         Step("mypy", _module("mypy"), again="mypy"),
@@ -80,8 +83,10 @@ def lint_steps() -> list[Step]:
 
 def scenario_steps(names: list[str], needs: tuple[str, ...] = ()) -> list[Step]:
     """A step for each Molecule scenario."""
-    return [Step(f"molecule-{name}", ["molecule", "test", "--scenario-name", name], needs,
-                 again=f"./justw molecule {name}") for name in names]
+    return [
+        Step(f"molecule-{name}", ["molecule", "test", "--scenario-name", name], needs, again=f"./justw molecule {name}")
+        for name in names
+    ]
 
 
 def test_steps() -> list[Step]:
@@ -130,8 +135,9 @@ class Gate:
         say(f"[{self._elapsed()}] {step.name} ...")
         began = time.monotonic()
         with step.log.open("wb") as log:
-            code = subprocess.run(step.argv, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                                  check=False).returncode
+            code = subprocess.run(
+                step.argv, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=False
+            ).returncode
         with self.changed:
             step.seconds = time.monotonic() - began
             step.state = "passed" if code == 0 else "failed"
@@ -192,8 +198,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.gate")
     parser.add_argument("tier", choices=["test", "soak", "lint", "molecule"])
     parser.add_argument("only", nargs="*", help="scenarios (molecule) or steps (test, soak)")
-    parser.add_argument("--workers", type=int, default=int(os.environ.get("SAPFLUX_WORKERS", 0)) or
-                        (os.cpu_count() or 2) + 1)
+    parser.add_argument(
+        "--workers", type=int, default=int(os.environ.get("SAPFLUX_WORKERS", 0)) or (os.cpu_count() or 2) + 1
+    )
     args = parser.parse_args()
     shutil.rmtree(OUTPUT, ignore_errors=True)
     OUTPUT.mkdir(parents=True)

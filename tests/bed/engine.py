@@ -19,16 +19,23 @@ def answers() -> bool:
 
 
 def _install() -> None:
-    missing = [name for name, program in zip(PACKAGES, ("dockerd", "iptables", "nft", "ip", "debootstrap", "ssh"),
-                                             strict=True) if not have(program)]
+    missing = [
+        name
+        for name, program in zip(PACKAGES, ("dockerd", "iptables", "nft", "ip", "debootstrap", "ssh"), strict=True)
+        if not have(program)
+    ]
     if not missing:
         return
     if os.geteuid() != 0:
-        raise BedError(f"missing here: {', '.join(missing)}",
-                       hint=f"sudo apt-get install {' '.join(missing)}  (or run this as root)")
+        raise BedError(
+            f"missing here: {', '.join(missing)}",
+            hint=f"sudo apt-get install {' '.join(missing)}  (or run this as root)",
+        )
     if not have("apt-get"):
-        raise BedError(f"missing here: {', '.join(missing)}, and this is no Debian or Ubuntu machine",
-                       hint="install Docker by your distribution's means, then run this again")
+        raise BedError(
+            f"missing here: {', '.join(missing)}, and this is no Debian or Ubuntu machine",
+            hint="install Docker by your distribution's means, then run this again",
+        )
     say(f"installing {', '.join(missing)} with apt-get")
     # Third-party sources of this machine may be unreachable; only the installation itself has to work.
     run("apt-get", "update", "-qq", check=False)
@@ -70,8 +77,10 @@ def ensure() -> None:
             _install()
         return
     if os.geteuid() != 0 and have("docker"):
-        raise BedError("the Docker daemon does not answer this user",
-                       hint="sudo systemctl start docker; sudo usermod -aG docker $USER, then log in again")
+        raise BedError(
+            "the Docker daemon does not answer this user",
+            hint="sudo systemctl start docker; sudo usermod -aG docker $USER, then log in again",
+        )
     _install()
     _start()
 

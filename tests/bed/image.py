@@ -22,8 +22,10 @@ def _exists(image: str) -> bool:
 
 def _debootstrap(image: str) -> None:
     if not have("debootstrap") or os.geteuid() != 0:
-        raise BedError(f"{UPSTREAM_BASE} cannot be pulled, and building it here needs debootstrap and root",
-                       hint="apt-get install debootstrap, then run this as root")
+        raise BedError(
+            f"{UPSTREAM_BASE} cannot be pulled, and building it here needs debootstrap and root",
+            hint="apt-get install debootstrap, then run this as root",
+        )
     say(f"no registry has {UPSTREAM_BASE}: building Debian 13 with debootstrap (about a minute)")
     with tempfile.TemporaryDirectory(prefix="sapflux-base-", dir="/var/tmp") as scratch:
         root = Path(scratch) / "root"
@@ -60,6 +62,18 @@ def host() -> str:
         return image
     bottom = base()
     say("building the test host image (Debian 13 with systemd; one to three minutes)")
-    retry_download(["env", "DOCKER_BUILDKIT=0", "docker", "build", "-q", "-t", image,
-                    "--build-arg", f"BASE_IMAGE={bottom}", str(HERE)])
+    retry_download(
+        [
+            "env",
+            "DOCKER_BUILDKIT=0",
+            "docker",
+            "build",
+            "-q",
+            "-t",
+            image,
+            "--build-arg",
+            f"BASE_IMAGE={bottom}",
+            str(HERE),
+        ]
+    )
     return image

@@ -18,8 +18,7 @@ IGNORED = {"target", ".ca"}
 
 
 def _sources() -> list[Path]:
-    return sorted(path for path in API.rglob("*")
-                  if path.is_file() and not IGNORED & set(path.relative_to(API).parts))
+    return sorted(path for path in API.rglob("*") if path.is_file() and not IGNORED & set(path.relative_to(API).parts))
 
 
 def _key(base: str) -> str:
@@ -50,9 +49,24 @@ def api(target: str | None = None) -> str:
                 (context / ".ca").mkdir(exist_ok=True)
                 shutil.copyfile(bundle, context / ".ca" / "ca-certificates.crt")
             commit = run("git", "-C", str(ROOT), "rev-parse", "--short=12", "HEAD", check=False).stdout.decode().strip()
-            retry_download(["env", "DOCKER_BUILDKIT=0", "docker", "build", "--quiet", "--tag", tag,
-                            "--build-arg", f"BASE_IMAGE={base}", "--build-arg", f"GIT_COMMIT={commit or 'unknown'}",
-                            *(["--target", target] if target else []), str(context)], tries=2)
+            retry_download(
+                [
+                    "env",
+                    "DOCKER_BUILDKIT=0",
+                    "docker",
+                    "build",
+                    "--quiet",
+                    "--tag",
+                    tag,
+                    "--build-arg",
+                    f"BASE_IMAGE={base}",
+                    "--build-arg",
+                    f"GIT_COMMIT={commit or 'unknown'}",
+                    *(["--target", target] if target else []),
+                    str(context),
+                ],
+                tries=2,
+            )
     return tag
 
 

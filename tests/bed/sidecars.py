@@ -74,17 +74,43 @@ def _start(sidecar: Sidecar, *options: str, program: str, arguments: tuple[str, 
             run("docker", "start", hosts.container(sidecar.name))
         elif not hosts.exists(sidecar.name):
             say(f"starting {program} at {sidecar.endpoint}")
-            run("docker", "run", "--detach", "--init", "--name", hosts.container(sidecar.name),
-                "--label", f"{hosts.LABEL}={hosts.STATE}", "--network", hosts.NETWORK, "--ip", sidecar.address,
-                "--volume", "/data", "--volume", f"{artifact(program).path}:/usr/local/bin/{program}:ro",
-                *options, "--entrypoint", f"/usr/local/bin/{program}", image.base(), *arguments)
+            run(
+                "docker",
+                "run",
+                "--detach",
+                "--init",
+                "--name",
+                hosts.container(sidecar.name),
+                "--label",
+                f"{hosts.LABEL}={hosts.STATE}",
+                "--network",
+                hosts.NETWORK,
+                "--ip",
+                sidecar.address,
+                "--volume",
+                "/data",
+                "--volume",
+                f"{artifact(program).path}:/usr/local/bin/{program}:ro",
+                *options,
+                "--entrypoint",
+                f"/usr/local/bin/{program}",
+                image.base(),
+                *arguments,
+            )
         wait_for(f"an answer of {program} at {sidecar.endpoint}", sidecar.healthy)
 
 
 def minio() -> Sidecar:
     """Start the object store unless it runs."""
-    _start(MINIO, "--env", f"MINIO_ROOT_USER={ACCESS_KEY}", "--env", f"MINIO_ROOT_PASSWORD={SECRET_KEY}",
-           program="minio", arguments=("server", "/data", "--address", f":{MINIO.port}"))
+    _start(
+        MINIO,
+        "--env",
+        f"MINIO_ROOT_USER={ACCESS_KEY}",
+        "--env",
+        f"MINIO_ROOT_PASSWORD={SECRET_KEY}",
+        program="minio",
+        arguments=("server", "/data", "--address", f":{MINIO.port}"),
+    )
     return MINIO
 
 
@@ -94,16 +120,28 @@ def registry() -> Sidecar:
     if not config.exists():
         hosts.STATE.mkdir(mode=0o700, parents=True, exist_ok=True)
         config.write_text(REGISTRY_CONFIG % secrets.token_hex(16))
-    _start(REGISTRY, "--volume", f"{config}:/etc/registry.yml:ro", "--publish", f"127.0.0.1:{PUSH_PORT}:5000",
-           program="registry", arguments=("serve", "/etc/registry.yml"))
+    _start(
+        REGISTRY,
+        "--volume",
+        f"{config}:/etc/registry.yml:ro",
+        "--publish",
+        f"127.0.0.1:{PUSH_PORT}:5000",
+        program="registry",
+        arguments=("serve", "/etc/registry.yml"),
+    )
     return REGISTRY
 
 
 def s3() -> S3Client:
     """A client of the object store, as its administrator."""
-    return boto3.client("s3", endpoint_url=f"http://{MINIO.endpoint}", region_name=REGION,
-                        aws_access_key_id=ACCESS_KEY, aws_secret_access_key=SECRET_KEY,
-                        config=Config(s3={"addressing_style": "path"}))
+    return boto3.client(
+        "s3",
+        endpoint_url=f"http://{MINIO.endpoint}",
+        region_name=REGION,
+        aws_access_key_id=ACCESS_KEY,
+        aws_secret_access_key=SECRET_KEY,
+        config=Config(s3={"addressing_style": "path"}),
+    )
 
 
 def bucket(name: str) -> None:
@@ -112,6 +150,19 @@ def bucket(name: str) -> None:
         s3().create_bucket(Bucket=name)
     except ClientError as error:
         if error.response["Error"]["Code"] not in {"BucketAlreadyOwnedByYou", "BucketAlreadyExists"}:
+            raise
+
+
+def drop_bucket(name: str) -> None:
+    """Remove a bucket with everything in it, if it is there."""
+    store = s3()
+    try:
+        for page in store.get_paginator("list_objects_v2").paginate(Bucket=name):
+            for item in page.get("Contents", []):
+                store.delete_object(Bucket=name, Key=item["Key"])
+        store.delete_bucket(Bucket=name)
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "NoSuchBucket":
             raise
 
 

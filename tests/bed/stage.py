@@ -55,28 +55,39 @@ class Stage:
         if self.inventory != LOCAL:
             shutil.copyfile(LOCAL / "group_vars" / "all" / "site.yml", variables / "site.yml")
             (self.inventory / "hosts.yml").write_text(
-                (LOCAL / "hosts.yml").read_text().replace("demo:", f"{self.host}:"))
+                (LOCAL / "hosts.yml").read_text().replace("demo:", f"{self.host}:")
+            )
         caddy = artifact("caddy")
         # JSON is YAML; written atomically, so that an interrupted demo leaves no half a file.
-        self._write(variables / "generated.yml", {"bed": {
-            "ssh_config": str(hosts.ssh_config()),
-            "admin_key": hosts.public_key(),
-            "caddy": {"path": str(caddy.path), "sha256": caddy.sha256, "version": caddy.version},
-            "walg": {"path": str(program.path), "sha256": program.sha256, "version": program.version},
-            "api_image": image,
-            "objects_endpoint": f"http://{sidecars.MINIO.endpoint}",
-            "registry": sidecars.REGISTRY.endpoint,
-            "bucket": self.bucket,
-        }}, 0o644)
+        self._write(
+            variables / "generated.yml",
+            {
+                "bed": {
+                    "ssh_config": str(hosts.ssh_config()),
+                    "admin_key": hosts.public_key(),
+                    "caddy": {"path": str(caddy.path), "sha256": caddy.sha256, "version": caddy.version},
+                    "walg": {"path": str(program.path), "sha256": program.sha256, "version": program.version},
+                    "api_image": image,
+                    "objects_endpoint": f"http://{sidecars.MINIO.endpoint}",
+                    "registry": sidecars.REGISTRY.endpoint,
+                    "bucket": self.bucket,
+                }
+            },
+            0o644,
+        )
         store = self.inventory / ".secrets.yml"
         if not store.exists():
-            self._write(store, {
-                "APP_DB_PASSWORD": secrets.token_urlsafe(24),
-                "BACKUP_ACCESS_KEY_ID": sidecars.ACCESS_KEY,
-                "BACKUP_SECRET_ACCESS_KEY": sidecars.SECRET_KEY,
-                "APP_S3_ACCESS_KEY_ID": sidecars.ACCESS_KEY,
-                "APP_S3_SECRET_ACCESS_KEY": sidecars.SECRET_KEY,
-            }, 0o600)
+            self._write(
+                store,
+                {
+                    "APP_DB_PASSWORD": secrets.token_urlsafe(24),
+                    "BACKUP_ACCESS_KEY_ID": sidecars.ACCESS_KEY,
+                    "BACKUP_SECRET_ACCESS_KEY": sidecars.SECRET_KEY,
+                    "APP_S3_ACCESS_KEY_ID": sidecars.ACCESS_KEY,
+                    "APP_S3_SECRET_ACCESS_KEY": sidecars.SECRET_KEY,
+                },
+                0o600,
+            )
 
     @staticmethod
     def _write(path: Path, content: object, mode: int) -> None:
@@ -105,10 +116,7 @@ class Stage:
         """Remove the host and its bucket's content; the sidecars stay for others."""
         hosts.down(self.host)
         if sidecars.MINIO.healthy():
-            store = sidecars.s3()
-            for page in store.get_paginator("list_objects_v2").paginate(Bucket=self.bucket):
-                for item in page.get("Contents", []):
-                    store.delete_object(Bucket=self.bucket, Key=item["Key"])
+            sidecars.drop_bucket(self.bucket)
 
 
 def forget(inventory: Path) -> None:
@@ -119,5 +127,18 @@ def forget(inventory: Path) -> None:
 
 def reachable(stage: Stage) -> bool:
     """Tell whether the host answers as the admin user."""
-    return run("ssh", "-F", str(hosts.ssh_config()), "-o", "BatchMode=yes", "-l", hosts.ADMIN, stage.host, "true",
-               check=False).returncode == 0
+    return (
+        run(
+            "ssh",
+            "-F",
+            str(hosts.ssh_config()),
+            "-o",
+            "BatchMode=yes",
+            "-l",
+            hosts.ADMIN,
+            stage.host,
+            "true",
+            check=False,
+        ).returncode
+        == 0
+    )

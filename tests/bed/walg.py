@@ -81,6 +81,7 @@ def _downloaded(cache: Path) -> Program | None:
         found = _digest(partial)
         if found != SHA256:
             print(f"{URL} has the sha256 {found}, not {SHA256}: not used", file=sys.stderr)
+            refused.touch()
             return None
         partial.chmod(0o755)
         partial.replace(path)

@@ -19,22 +19,26 @@ PROFILED = re.compile(r"^(?P<task>\S.*?) -+ (?P<seconds>\d+\.\d+)s$")
 
 
 def _row(name: str, values: Sequence[float], unit: str) -> str:
-    return (f"{name:34s} {min(values):8.2f} {statistics.median(values):8.2f} {max(values):8.2f} {unit}"
-            f"   (n={len(values)})")
+    return (
+        f"{name:34s} {min(values):8.2f} {statistics.median(values):8.2f} {max(values):8.2f} {unit}   (n={len(values)})"
+    )
 
 
 def noop(runs: int) -> None:
     """Wall time of site.yml on a host that needs nothing, its tasks, and what the time is made of."""
     demo = stage.Stage(HOST, stage.LOCAL)
-    environment = demo.environment() | {"ANSIBLE_CALLBACKS_ENABLED": "ansible.posix.profile_tasks",
-                                        "ANSIBLE_DISPLAY_SKIPPED_HOSTS": "true"}
+    environment = demo.environment() | {
+        "ANSIBLE_CALLBACKS_ENABLED": "ansible.posix.profile_tasks",
+        "ANSIBLE_DISPLAY_SKIPPED_HOSTS": "true",
+    }
     walls: list[float] = []
     tasks: dict[str, list[float]] = {}
     count = skipped = 0
     for number in range(runs + 1):
         before = time.monotonic()
-        done = subprocess.run(demo.playbook("site.yml"), cwd=hosts.ROOT, env=environment, capture_output=True,
-                              check=False)
+        done = subprocess.run(
+            demo.playbook("site.yml"), cwd=hosts.ROOT, env=environment, capture_output=True, check=False
+        )
         wall = time.monotonic() - before
         output = done.stdout.decode()
         if done.returncode != 0:
@@ -81,8 +85,14 @@ def memory() -> None:
 def _component(comm: str, group: str) -> str:
     if "docker-" in group or "/docker/" in group:
         return f"container: {comm}"
-    for unit, name in (("postgresql", "PostgreSQL"), ("caddy", "Caddy"), ("docker", "dockerd"),
-                       ("containerd", "containerd"), ("journald", "journald"), ("ssh", "sshd")):
+    for unit, name in (
+        ("postgresql", "PostgreSQL"),
+        ("caddy", "Caddy"),
+        ("docker", "dockerd"),
+        ("containerd", "containerd"),
+        ("journald", "journald"),
+        ("ssh", "sshd"),
+    ):
         if unit in group:
             return name
     return f"system: {comm}"

@@ -42,8 +42,15 @@ class Run:
 
 def play(stage: Stage, name: str, *arguments: str, env: dict[str, str] | None = None) -> Run:
     """Run a playbook of the checkout to its end."""
-    done = subprocess.run(stage.playbook(name, *arguments), cwd=hosts.ROOT, env=stage.environment() | (env or {}),
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, check=False)
+    done = subprocess.run(
+        stage.playbook(name, *arguments),
+        cwd=hosts.ROOT,
+        env=stage.environment() | (env or {}),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        stdin=subprocess.DEVNULL,
+        check=False,
+    )
     output = done.stdout.decode(errors="replace")
     print(output)
     return Run(done.returncode, output)

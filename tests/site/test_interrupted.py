@@ -21,9 +21,15 @@ TASKS = 32
 
 def kill_at(stage: Stage, task: int, delay: float) -> str:
     """Start site.yml and SIGKILL it with all its workers `delay` seconds into its task number `task`."""
-    process = subprocess.Popen(stage.playbook("site.yml"), cwd=hosts.ROOT, env=stage.environment(),
-                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                               start_new_session=True)
+    process = subprocess.Popen(
+        stage.playbook("site.yml"),
+        cwd=hosts.ROOT,
+        env=stage.environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
     assert process.stdout is not None
     seen, last = 0, ""
     for raw in process.stdout:

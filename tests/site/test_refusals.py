@@ -23,7 +23,9 @@ def refused(stage: Stage, *arguments: str, env: dict[str, str] | None = None) ->
     assert run.code != 0
     assert run.changed == 0, run.changes()
     if hosts.running(stage.host):
-        assert hosts.execute(stage.host, "ls -d /var/lib/sapflux /etc/sapflux /etc/nftables.d 2>/dev/null || true") == ""
+        assert (
+            hosts.execute(stage.host, "ls -d /var/lib/sapflux /etc/sapflux /etc/nftables.d 2>/dev/null || true") == ""
+        )
     return run
 
 
@@ -55,8 +57,14 @@ def test_wrong_document_names_every_mistake(fresh: Stage, document: Path) -> Non
 
 def test_unreachable_host(fresh: Stage) -> None:
     nobody = f"{hosts.PREFIX}.0.250"
-    run = refused(fresh, "-e", f"ansible_host={nobody}", "-e", "ansible_ssh_common_args='-o ConnectTimeout=3'",
-                  env={"ANSIBLE_SSH_RETRIES": "0"})
+    run = refused(
+        fresh,
+        "-e",
+        f"ansible_host={nobody}",
+        "-e",
+        "ansible_ssh_common_args='-o ConnectTimeout=3'",
+        env={"ANSIBLE_SSH_RETRIES": "0"},
+    )
     assert nobody in run.output
     assert "does not answer SSH" in run.output
 
@@ -67,9 +75,12 @@ def test_unreachable_port_of_a_living_host(fresh: Stage) -> None:
 
 
 def test_another_distribution(fresh: Stage) -> None:
-    hosts.execute(fresh.host, "cp -a /usr/lib/os-release /root/os-release; "
-                              "sed -i 's/^ID=.*/ID=fedora/; s/^NAME=.*/NAME=Fedora/; s/^VERSION_ID=.*/VERSION_ID=42/' "
-                              "/usr/lib/os-release")
+    hosts.execute(
+        fresh.host,
+        "cp -a /usr/lib/os-release /root/os-release; "
+        "sed -i 's/^ID=.*/ID=fedora/; s/^NAME=.*/NAME=Fedora/; s/^VERSION_ID=.*/VERSION_ID=42/' "
+        "/usr/lib/os-release",
+    )
     try:
         run = refused(fresh)
     finally:
@@ -136,11 +147,17 @@ def test_secret_store_open_to_others(fresh: Stage) -> None:
 @pytest.mark.parametrize("verb", [["tests.bed", "engine"], ["tests.demo", "up"]])
 def test_no_docker(tmp_path: Path, verb: list[str]) -> None:
     """Without Docker and without the right to install it, the demo says so first."""
-    env = {"PATH": str(tmp_path), "PYTHONPATH": str(hosts.ROOT), "HOME": str(tmp_path),
-           "SAPFLUX_BED_STATE": str(tmp_path / "bed")}
+    env = {
+        "PATH": str(tmp_path),
+        "PYTHONPATH": str(hosts.ROOT),
+        "HOME": str(tmp_path),
+        "SAPFLUX_BED_STATE": str(tmp_path / "bed"),
+    }
     site_packages = next(path for path in sys.path if path.endswith("site-packages"))
-    code = (f"import sys, os, runpy; sys.path.insert(0, {site_packages!r}); os.geteuid = lambda: 1000; "
-            f"sys.argv = {verb!r}; runpy.run_module({verb[0]!r}, run_name='__main__')")
+    code = (
+        f"import sys, os, runpy; sys.path.insert(0, {site_packages!r}); os.geteuid = lambda: 1000; "
+        f"sys.argv = {verb!r}; runpy.run_module({verb[0]!r}, run_name='__main__')"
+    )
     done = subprocess.run([sys.executable, "-c", code], env=env, cwd=hosts.ROOT, capture_output=True, check=False)
     said = done.stderr.decode()
     assert done.returncode == 1, said

@@ -84,13 +84,16 @@ def test_verify_notices_a_stopped_service_and_an_open_port(site: Stage) -> None:
         hosts.execute(site.host, "systemctl start caddy")
     assert stopped.code != 0
     assert "caddy.service" in stopped.output
-    hosts.execute(site.host, "nft delete table inet sapflux; systemd-run --unit=leak python3 -m http.server 8080")
+    hosts.execute(
+        site.host,
+        f"nft delete table inet sapflux; systemd-run --unit=leak python3 -m http.server --bind {site.address} 18080",
+    )
     try:
         opened = play(site, "playbooks/verify.yml")
     finally:
         hosts.execute(site.host, "systemctl stop leak; systemctl restart sapflux-firewall")
     assert opened.code != 0
-    assert "port 8080" in opened.output
+    assert "port 18080" in opened.output
     assert play(site, "playbooks/verify.yml").code == 0
 
 
@@ -105,8 +108,10 @@ def test_backup_and_restore_beside(site: Stage) -> None:
 
 def test_no_secret_anywhere_it_must_not_be(site: Stage) -> None:
     """Arguments, environments, journal, container metadata, and every file that more than root and a group may read."""
-    wide = ("find / -xdev -type f \\( -perm /007 -o -perm /020 \\) -size -2M "
-            "-not -path '/proc/*' -not -path '/sys/*' -print0 | xargs -0 grep -lF -f - 2>/dev/null || true")
+    wide = (
+        "find / -xdev -type f \\( -perm /007 -o -perm /020 \\) -size -2M "
+        "-not -path '/proc/*' -not -path '/sys/*' -print0 | xargs -0 grep -lF -f - 2>/dev/null || true"
+    )
     patterns = "\n".join(secrets_of(site).values()).encode() + b"\n"
     hosts.execute(site.host, "umask 077; cat >/root/patterns", stdin=patterns)
     try:
@@ -114,8 +119,10 @@ def test_no_secret_anywhere_it_must_not_be(site: Stage) -> None:
         assert found == ""
         assert hosts.execute(site.host, "journalctl --no-pager | grep -cF -f /root/patterns || true") == "0"
         assert hosts.execute(site.host, "docker inspect $(docker ps -aq) | grep -cF -f /root/patterns || true") == "0"
-        assert hosts.execute(site.host, "cat /proc/[0-9]*/cmdline | tr '\\0' '\\n' "
-                                        "| grep -cF -f /root/patterns || true") == "0"
+        assert (
+            hosts.execute(site.host, "cat /proc/[0-9]*/cmdline | tr '\\0' '\\n' | grep -cF -f /root/patterns || true")
+            == "0"
+        )
         assert hosts.execute(site.host, "systemctl show '*' -p Environment | grep -cF -f /root/patterns || true") == "0"
     finally:
         hosts.execute(site.host, "rm -f /root/patterns")
@@ -125,9 +132,23 @@ def test_host_comes_back_after_a_reboot(site: Stage) -> None:
     run("docker", "restart", hosts.container(site.host))
     ca_before = site.host
     hosts.up(site.host, admin=False)
-    wait_for("the application after a reboot",
-             lambda: run("ssh", "-F", str(hosts.ssh_config()), "-l", hosts.ADMIN, site.host,
-                         "sudo test -e /run/sapflux", check=False).returncode == 0, seconds=180)
+    wait_for(
+        "the application after a reboot",
+        lambda: (
+            run(
+                "ssh",
+                "-F",
+                str(hosts.ssh_config()),
+                "-l",
+                hosts.ADMIN,
+                site.host,
+                "sudo test -e /run/sapflux",
+                check=False,
+            ).returncode
+            == 0
+        ),
+        seconds=180,
+    )
     ca = site.ca()
 
     def answers() -> bool:
@@ -156,9 +177,14 @@ def test_shipped_collection_does_the_same(site: Stage, tmp_path: Path) -> None:
     playbook = str(Path(sys.executable).parent / "ansible-playbook")
     for name, expected in (("sapflux.hosting.site", 0), ("sapflux.hosting.nothing", 1)):
         done = subprocess.run(
-            [playbook, name, "-i", "inventory"], cwd=home, stdin=subprocess.DEVNULL, check=False,
+            [playbook, name, "-i", "inventory"],
+            cwd=home,
+            stdin=subprocess.DEVNULL,
+            check=False,
             env=site.environment() | {"ANSIBLE_CONFIG": str(config), "ANSIBLE_COLLECTIONS_PATH": str(installed)},
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
         output = done.stdout.decode()
         print(output)
         assert (done.returncode != 0) == bool(expected)

@@ -29,8 +29,10 @@ def test_steps_wait_for_what_they_need(tmp_path: Path) -> None:
 
 
 def test_a_failure_holds_back_only_what_needs_it(capsys: pytest.CaptureFixture[str]) -> None:
-    one = gate.Gate([step("bad", "print('the cause'); raise SystemExit(1)"), step("after", "", ("bad",)),
-                     step("other", "")], workers=2)
+    one = gate.Gate(
+        [step("bad", "print('the cause'); raise SystemExit(1)"), step("after", "", ("bad",)), step("other", "")],
+        workers=2,
+    )
     one.run()
     assert one.report() == 1
     said = capsys.readouterr()
@@ -41,7 +43,8 @@ def test_a_failure_holds_back_only_what_needs_it(capsys: pytest.CaptureFixture[s
 
 def test_counts_come_from_the_junit_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "unit.xml").write_text(
-        '<testsuites><testsuite tests="7" failures="1" errors="1" skipped="1"/></testsuites>')
+        '<testsuites><testsuite tests="7" failures="1" errors="1" skipped="1"/></testsuites>'
+    )
     one = gate.Gate([step("unit", "raise SystemExit(1)")], workers=1)
     one.run()
     assert one.report() == 1
