@@ -116,7 +116,7 @@ def up() -> None:
 
 
 def down(caches: bool) -> None:
-    """Remove hosts, sidecars, network, keys and generated variables; with `caches` the built images and programs too."""
+    """Remove hosts, sidecars, network, keys and generated variables; with `caches` what was built, too."""
     stage.forget(stage.LOCAL)
     if engine.answers():
         hosts.down(*hosts.names())
@@ -129,11 +129,8 @@ def down(caches: bool) -> None:
     shutil.rmtree(hosts.STATE, ignore_errors=True)
     if caches:
         shutil.rmtree(artifacts.default_cache(), ignore_errors=True)
-    say(
-        "the demo is gone"
-        if caches
-        else "the demo is gone; built images and programs are kept for the next one (./justw demo-down --caches removes them)"
-    )
+    kept = "" if caches else "; built images and programs are kept (./justw demo-down --caches removes them, too)"
+    say(f"the demo is gone{kept}")
 
 
 def main() -> int:

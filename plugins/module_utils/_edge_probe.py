@@ -69,6 +69,9 @@ def look(address: str, ca: str, routes: Sequence[Route], closed_ports: Sequence[
         asked = [pool.submit(ask, route, address, ca) for route in routes]
         tried = {port: pool.submit(port_open, address, port) for port in closed_ports} if address else {}
         found = [sentence for answer in asked if (sentence := answer.result())]
-        found += [f"port {port} of {address} answers from outside; it must be closed (look at: sudo nft list ruleset)"
-                  for port, answer in tried.items() if answer.result()]
+        found += [
+            f"port {port} of {address} answers from outside; it must be closed (look at: sudo nft list ruleset)"
+            for port, answer in tried.items()
+            if answer.result()
+        ]
     return found

@@ -1,7 +1,10 @@
 # Copyright (c) 2026, the sapflux.hosting authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Private: asks a running host how it is. Reads only; a part that cannot be asked says why instead of failing the rest."""
+"""Private: asks a running host how it is.
+
+Reads only; a part that cannot be asked says why instead of failing the rest.
+"""
 
 from __future__ import annotations
 
@@ -82,11 +85,14 @@ def disks(paths: list[str]) -> list[dict[str, object]]:
             continue
         device = os.stat(path).st_dev
         space = os.statvfs(path)
-        seen.setdefault(device, {
-            "path": path,
-            "size_mb": space.f_blocks * space.f_frsize // 2**20,
-            "free_mb": space.f_bavail * space.f_frsize // 2**20,
-        })
+        seen.setdefault(
+            device,
+            {
+                "path": path,
+                "size_mb": space.f_blocks * space.f_frsize // 2**20,
+                "free_mb": space.f_bavail * space.f_frsize // 2**20,
+            },
+        )
     return list(seen.values())
 
 
@@ -103,13 +109,15 @@ def memory() -> dict[str, int]:
 
 
 def certificate(hostname: str, ca_file: str | None, address: str = "127.0.0.1", port: int = 443) -> dict[str, object]:
-    """Handshake with the web server on this host under `hostname`; the certificate's issuer and days left, or the error."""
+    """Handshake with the web server here as `hostname`: its certificate's issuer and hours left, or why not."""
     found: dict[str, object] = {"hostname": hostname}
     try:
         context = ssl.create_default_context(cafile=ca_file)
-        with socket.create_connection((address, port), timeout=10) as plain:
-            with context.wrap_socket(plain, server_hostname=hostname) as tls:
-                peer = tls.getpeercert() or {}
+        with (
+            socket.create_connection((address, port), timeout=10) as plain,
+            context.wrap_socket(plain, server_hostname=hostname) as tls,
+        ):
+            peer = tls.getpeercert() or {}
         ends = ssl.cert_time_to_seconds(str(peer["notAfter"]))
         found.update(hours_left=int((ends - time.time()) // 3600), issuer=_issuer(peer))
     except (OSError, ssl.SSLError, KeyError) as error:
@@ -127,7 +135,7 @@ def probe(url: str, timeout: float = 10) -> dict[str, object]:
     """GET a loopback URL: status and seconds, or the error."""
     began = time.monotonic()
     try:
-        with urllib.request.urlopen(url, timeout=timeout) as answer:
+        with urllib.request.urlopen(url, timeout=timeout) as answer:  # noqa: S310 - loopback URLs of the wiring
             status = answer.status
     except urllib.error.HTTPError as error:
         status = error.code
@@ -151,14 +159,26 @@ def containers(project: str) -> list[dict[str, object]]:
     """The project's containers: name, image, state, health. Empty without a project."""
     if not project:
         return []
-    code, text = run(["docker", "ps", "--all", "--no-trunc", "--filter", "label=com.docker.compose.project=" + project,
-                      "--format", "{{json .}}"])
+    code, text = run(
+        [
+            "docker",
+            "ps",
+            "--all",
+            "--no-trunc",
+            "--filter",
+            "label=com.docker.compose.project=" + project,
+            "--format",
+            "{{json .}}",
+        ]
+    )
     if code != 0:
         return []
     found = []
     for line in text.splitlines():
         entry = json.loads(line)
-        found.append({"name": entry["Names"], "image": entry["Image"], "state": entry["State"], "status": entry["Status"]})
+        found.append(
+            {"name": entry["Names"], "image": entry["Image"], "state": entry["State"], "status": entry["Status"]}
+        )
     return found
 
 
@@ -194,7 +214,7 @@ def collect(
         found: dict[str, object] = {name: part.result() for name, part in parts.items()}
         found["certificates"] = [part.result() for part in certificates]
         found["probes"] = [part.result() for part in probes]
-    found["disks"] = disks(["/", "/var/lib/postgresql", "/var/lib/docker", "/tmp"])
+    found["disks"] = disks(["/", "/var/lib/postgresql", "/var/lib/docker", "/tmp"])  # noqa: S108 - asked, not written to
     found["memory"] = memory()
     found["ca"] = public_file(ca_file)
     return found

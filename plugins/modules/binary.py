@@ -171,12 +171,12 @@ previous:
       type: str
 """
 
-import os  # noqa: E402
-import shutil  # noqa: E402
-from typing import Any, BinaryIO  # noqa: E402
+import os
+import shutil
+from typing import Any, BinaryIO
 
-from ansible.module_utils.basic import AnsibleModule  # noqa: E402
-from ansible_collections.sapflux.hosting.plugins.module_utils._binary import (  # noqa: E402
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.sapflux.hosting.plugins.module_utils._binary import (
     ARGUMENT_SPEC,
     CONSTRAINTS,
     Plan,
@@ -184,7 +184,7 @@ from ansible_collections.sapflux.hosting.plugins.module_utils._binary import (  
     Wanted,
     wanted_from,
 )
-from ansible_collections.sapflux.hosting.plugins.module_utils._binary_fetch import BinaryError, download  # noqa: E402
+from ansible_collections.sapflux.hosting.plugins.module_utils._binary_fetch import BinaryError, download
 
 
 def brief(record: dict[str, Any] | None) -> dict[str, Any] | None:

@@ -275,9 +275,9 @@ skipped_validation:
   elements: dict
 """
 
-from ansible.module_utils.basic import AnsibleModule  # noqa: E402
-from ansible_collections.sapflux.hosting.plugins.module_utils._file_set import FileSet  # noqa: E402
-from ansible_collections.sapflux.hosting.plugins.module_utils._file_set_spec import (  # noqa: E402
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.sapflux.hosting.plugins.module_utils._file_set import FileSet
+from ansible_collections.sapflux.hosting.plugins.module_utils._file_set_spec import (
     ARGUMENT_SPEC,
     FileSetError,
     parse,

@@ -13,7 +13,8 @@ version_added: 0.1.0
 description:
   - Reads versions, units, disks, memory, certificates, loopback probes, the archive and the containers of a host.
   - Asks the running system, never the files it was configured with, and changes nothing.
-  - A part that cannot be asked carries an C(error) and does not fail the others; judge with the filter P(sapflux.hosting.status_problems#filter).
+  - A part that cannot be asked carries an C(error) and does not fail the others.
+  - Judge what was found with the filter P(sapflux.hosting.status_problems#filter).
 author: The sapflux.hosting authors (@sapflux)
 attributes:
   check_mode: {support: full, description: Reads only.}
@@ -30,7 +31,7 @@ options:
     elements: str
     default: []
   ca_file:
-    description: A CA bundle on the host to verify those certificates with; the system's own where it is not set or absent.
+    description: A CA bundle on the host to verify those certificates with; the system's own where there is none.
     type: path
   urls:
     description: Loopback URLs to ask.
@@ -61,18 +62,17 @@ status:
   contains:
     versions: {description: Name to version., type: dict, returned: always}
     units: {description: "Unit to loaded, active, state, result, memory_bytes.", type: dict, returned: always}
-    disks: {description: "path, size_mb, free_mb; one entry a file system.", type: list, elements: dict, returned: always}
+    disks: {description: "A dict for each file system: path, size_mb, free_mb.", type: list, returned: always}
     memory: {description: "total_mb, available_mb, swap_total_mb, swap_free_mb.", type: dict, returned: always}
-    certificates: {description: "hostname, hours_left and issuer, or error.", type: list, elements: dict, returned: always}
-    probes: {description: "url, status and seconds, or error.", type: list, elements: dict, returned: always}
+    certificates: {description: "hostname, hours_left and issuer, or error.", type: list, returned: always}
+    probes: {description: "url, status and seconds, or error.", type: list, returned: always}
     archive: {description: "What pgsafe status says; empty without the role walg.", type: dict, returned: always}
     ca: {description: "The content of O(ca_file), PEM; empty where there is none.", type: str, returned: always}
-    containers: {description: "name, image, state, status.", type: list, elements: dict, returned: always}
+    containers: {description: "name, image, state, status.", type: list, returned: always}
 """
 
-from ansible.module_utils.basic import AnsibleModule  # noqa: E402
-
-from ansible_collections.sapflux.hosting.plugins.module_utils._host_status import collect  # noqa: E402
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.sapflux.hosting.plugins.module_utils._host_status import collect
 
 
 def main() -> None:

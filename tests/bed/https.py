@@ -38,7 +38,8 @@ class Answer:
 def request(address: str, name: str, path: str, ca: str, *, method: str = "GET", body: Any = None) -> Answer:
     """Ask `https://<name><path>` at `address`; `ca` is a PEM bundle; `body` is sent as JSON.
 
-    Raises ssl.SSLError when the certificate does not chain to `ca` or does not carry the name, OSError when nobody answers.
+    Raises ssl.SSLError when the certificate does not chain to `ca` or does not carry the name, OSError when nobody
+    answers.
     """
     connection = _Pinned(name, address, ssl.create_default_context(cadata=ca))
     try:

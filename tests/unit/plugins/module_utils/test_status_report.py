@@ -13,17 +13,31 @@ def well() -> dict[str, Any]:
     return {
         "versions": {"system": "Debian GNU/Linux 13 (trixie)", "caddy": "v2.11.9"},
         "units": {
-            "caddy.service": {"loaded": True, "active": "active", "state": "running", "result": "success",
-                              "memory_bytes": 41 * 2**20},
-            "sapflux-backup.service": {"loaded": True, "active": "inactive", "state": "dead", "result": "success",
-                                       "memory_bytes": 0},
+            "caddy.service": {
+                "loaded": True,
+                "active": "active",
+                "state": "running",
+                "result": "success",
+                "memory_bytes": 41 * 2**20,
+            },
+            "sapflux-backup.service": {
+                "loaded": True,
+                "active": "inactive",
+                "state": "dead",
+                "result": "success",
+                "memory_bytes": 0,
+            },
         },
         "disks": [{"path": "/", "size_mb": 38000, "free_mb": 30000}],
         "memory": {"total_mb": 1950, "available_mb": 900, "swap_total_mb": 2048, "swap_free_mb": 2048},
         "certificates": [{"hostname": "api.example.org", "hours_left": 11, "issuer": "CA"}],
         "probes": [{"url": "http://127.0.0.1:18080/ready", "status": 200, "seconds": 0.01}],
-        "archive": {"newest_backup": {"backup_name": "base_0", "finish_time": "2026-11-20T03:17:09Z"},
-                    "newest_restorable": "2026-11-20T14:00:00Z", "archive_lag_seconds": 12.0, "ready": 0},
+        "archive": {
+            "newest_backup": {"backup_name": "base_0", "finish_time": "2026-11-20T03:17:09Z"},
+            "newest_restorable": "2026-11-20T14:00:00Z",
+            "archive_lag_seconds": 12.0,
+            "ready": 0,
+        },
         "containers": [{"name": "sapflux-api-1", "image": "x@sha256:0", "state": "running", "status": "Up (healthy)"}],
     }
 
@@ -33,7 +47,9 @@ def test_a_well_host_has_no_problem() -> None:
 
 
 def unit(**fields: Any) -> dict[str, Any]:
-    return {"caddy.service": {"loaded": True, "active": "active", "state": "x", "result": "", "memory_bytes": 0} | fields}
+    return {
+        "caddy.service": {"loaded": True, "active": "active", "state": "x", "result": "", "memory_bytes": 0} | fields
+    }
 
 
 @pytest.mark.parametrize(
@@ -74,7 +90,15 @@ def test_screen_fits_and_names_every_part() -> None:
     assert lines[-1].strip() == "all well"
     assert max(map(len, lines)) <= 120
     text = "\n".join(lines)
-    for part in ("caddy v2.11.9", "41 MB", "30000 MB free", "900 MB available", "11 h left", "2026-11-20T14:00:00Z", "12 s"):
+    for part in (
+        "caddy v2.11.9",
+        "41 MB",
+        "30000 MB free",
+        "900 MB available",
+        "11 h left",
+        "2026-11-20T14:00:00Z",
+        "12 s",
+    ):
         assert part in text
 
 
