@@ -11,6 +11,9 @@ from .shell import BedError, have, retry_download, run, say, text, wait_for
 PACKAGES = ("docker.io", "iptables", "nftables", "iproute2", "debootstrap", "openssh-client")
 PID_FILE = Path("/var/run/docker.pid")
 LOG = Path("/var/log/dockerd-bed.log")
+# Every systemd of the bed watches files; the kernel's default of 128 watchers a user ends at about ten hosts.
+WATCHERS = Path("/proc/sys/fs/inotify/max_user_instances")
+WATCHERS_WANTED = 1024
 
 
 def answers() -> bool:
@@ -67,6 +70,12 @@ def _start() -> None:
         raise BedError(str(error), hint=f"tail {LOG}; systemctl status docker") from error
 
 
+def _watchers() -> None:
+    if os.geteuid() == 0 and int(WATCHERS.read_text()) < WATCHERS_WANTED:
+        say(f"raising fs.inotify.max_user_instances to {WATCHERS_WANTED} until the next boot")
+        WATCHERS.write_text(str(WATCHERS_WANTED))
+
+
 def ensure() -> None:
     """Make sure a Docker daemon answers and the bed's tools are here.
 
@@ -75,6 +84,7 @@ def ensure() -> None:
     if answers():
         if not have("ssh", "ssh-keygen"):
             _install()
+        _watchers()
         return
     if os.geteuid() != 0 and have("docker"):
         raise BedError(
@@ -83,6 +93,7 @@ def ensure() -> None:
         )
     _install()
     _start()
+    _watchers()
 
 
 def version() -> str:

@@ -56,6 +56,31 @@ def running(name: str) -> bool:
     return text("docker", "container", "inspect", "-f", "{{.State.Running}}", container(name), check=False) == "true"
 
 
+def owner(name: str) -> Path:
+    """The state directory of the bed (of this checkout or another) that started the host."""
+    return Path(
+        text("docker", "container", "inspect", "-f", f'{{{{index .Config.Labels "{LABEL}"}}}}', container(name))
+    )
+
+
+def revive(name: str) -> None:
+    """Start a stopped host of this bed, and remove one that cannot be started or that a vanished bed left behind.
+
+    Raises BedError when the host is in use by the bed of another checkout.
+    """
+    if not exists(name):
+        return
+    if owner(name) != STATE:
+        if running(name) and owner(name).exists():
+            raise BedError(
+                f"a host named {name} belongs to the test bed {owner(name)}",
+                hint=f"docker rm -fv {container(name)}  (or ./justw demo-down there)",
+            )
+        down(name)
+    elif not running(name) and run("docker", "start", container(name), check=False).returncode != 0:
+        down(name)
+
+
 def address(name: str) -> str:
     """The host's IPv4 address on the bed's network."""
     return text(
@@ -173,20 +198,22 @@ def execute(name: str, script: str, stdin: bytes | None = None) -> str:
     return run("docker", "exec", "-i", container(name), "sh", "-euc", script, stdin=stdin).stdout.decode().strip()
 
 
+def _boot_state(name: str) -> str:
+    return text("docker", "exec", container(name), "systemctl", "is-system-running", check=False)
+
+
 def _prepare(name: str, admin: bool) -> None:
     """Give the host what a provider's first boot gives: host keys, root's key, and (with `admin`) the admin user."""
-    wait_for(
-        f"the boot of {name}",
-        lambda: (
-            text("docker", "exec", container(name), "systemctl", "is-system-running", check=False)
-            in {"running", "degraded"}
-        ),
-    )
+    try:
+        wait_for(f"the boot of {name}", lambda: _boot_state(name) in {"running", "degraded"}, seconds=180)
+    except BedError as error:
+        log = run("docker", "logs", "--tail", "5", container(name), check=False)
+        said = (log.stdout + log.stderr).decode(errors="replace").strip()
+        raise BedError(f"{error} (state: {_boot_state(name)}) {said}", hint=f"docker logs {container(name)}") from error
     public = public_key().encode() + b"\n"
     execute(
         name,
-        "ssh-keygen -A >/dev/null; install -d -m 0700 /root/.ssh; umask 077; cat >/root/.ssh/authorized_keys; "
-        "systemctl restart ssh",
+        "install -d -m 0700 /root/.ssh; umask 077; cat >/root/.ssh/authorized_keys",
         stdin=public,
     )
     if admin:
@@ -221,8 +248,7 @@ def up(name: str, memory: str | None = None, admin: bool = True, publish: tuple[
     network()
     key()
     with locked(f"host-{name}"):
-        if exists(name) and not running(name):
-            run("docker", "start", container(name))
+        revive(name)
         if not exists(name):
             say(f"starting the host {name}")
             _create(name, memory, publish)

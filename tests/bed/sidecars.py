@@ -70,9 +70,10 @@ REGISTRY = Sidecar("registry", 11, 5000, "/v2/")
 def _start(sidecar: Sidecar, *options: str, program: str, arguments: tuple[str, ...]) -> None:
     hosts.network()
     with hosts.locked(f"sidecar-{sidecar.name}"):
-        if hosts.exists(sidecar.name) and not hosts.running(sidecar.name):
-            run("docker", "start", hosts.container(sidecar.name))
-        elif not hosts.exists(sidecar.name):
+        # One that runs serves every checkout of this machine.
+        if not hosts.running(sidecar.name):
+            hosts.revive(sidecar.name)
+        if not hosts.exists(sidecar.name):
             say(f"starting {program} at {sidecar.endpoint}")
             run(
                 "docker",
