@@ -1,0 +1,88 @@
+"""What the molecule scenarios' tests share: running the role again, a container image made of the host, connections."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from testinfra.host import Host
+
+ROOT = Path(__file__).resolve().parents[1]
+IMAGE = "scenario/python:1"
+
+
+def environment() -> dict[str, str]:
+    """The environment in which ansible finds the collection of this checkout."""
+    return {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "MOLECULE_PROJECT_DIRECTORY": str(ROOT),
+        "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".ansible" / "collections"),
+        "ANSIBLE_PIPELINING": "true",
+        "ANSIBLE_INJECT_FACT_VARS": "false",
+        "ANSIBLE_FORCE_COLOR": "false",
+        "ANSIBLE_NOCOLOR": "true",
+    }
+
+
+def converge(
+    scenario: str, *args: str, inventory: Path = ROOT / "molecule" / "inventory", **variables: object
+) -> subprocess.CompletedProcess[str]:
+    """Apply the scenario's role again; `variables` win over the inventory's. stdout holds all that ansible says."""
+    playbook = ROOT / "molecule" / "shared" / "converge.yml"
+    argv = ["ansible-playbook", "-i", str(inventory), "--limit", scenario, str(playbook), *args]
+    if variables:
+        argv += ["-e", json.dumps(variables)]
+    env = {**environment(), "MOLECULE_SCENARIO_NAME": scenario}
+    return subprocess.run(
+        argv, env=env, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
+
+
+def unchanged(done: subprocess.CompletedProcess[str]) -> bool:
+    """Tell whether a run went through without a change."""
+    return done.returncode == 0 and "changed=0 " in done.stdout
+
+
+def wait_until(condition: Callable[[], bool], what: str, seconds: float = 60) -> None:
+    """Wait for a condition; fail with `what` when it does not come."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"{what} did not happen within {seconds:g} s"
+        time.sleep(0.3)
+
+
+def python_image(host: Host) -> str:
+    """Import the host's own Python as a container image and return its name; no registry is asked."""
+    if host.run(f"docker image inspect {IMAGE}").rc != 0:
+        host.check_output(
+            "set -e; python=$(readlink -f /usr/bin/python3); "
+            "tar --create --dereference --directory=/ usr/bin/python3 usr/lib/${python##*/} "
+            "$(ldd $python | grep -o '/[^ ]*' | cut -c2-) | docker import - " + IMAGE
+        )
+    return IMAGE
+
+
+CONNECT = (
+    "import socket,sys; s=socket.socket(); s.settimeout(float(sys.argv[3])); "
+    "len(sys.argv) > 4 and s.bind((sys.argv[4], 0)); "
+    "sys.exit(0 if s.connect_ex((sys.argv[1], int(sys.argv[2]))) == 0 else 7)"
+)
+
+
+def connects(host: Host, address: str, port: int, source: str = "", container: str = "", seconds: float = 15) -> bool:
+    """Tell whether a TCP connection from the host (or from one of its containers) to a port comes up in time."""
+    inside = f"docker exec {container} " if container else ""
+    done = host.run(f"{inside}python3 -c '{CONNECT}' {address} {port} {seconds:g} {source}")
+    assert done.rc in (0, 7), f"the attempt itself failed: {done.stderr}"
+    return bool(done.rc == 0)
+
+
+def blocked(host: Host, address: str, port: int, source: str = "", container: str = "") -> bool:
+    """Tell whether a connection does not come up within 2 s: on one network segment an open port answers at once."""
+    return not connects(host, address, port, source, container, seconds=2)
