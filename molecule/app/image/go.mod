@@ -1,0 +1,3 @@
+module sapflux.hosting/molecule/app/image
+
+go 1.26.0
