@@ -67,13 +67,11 @@ def _pytest(name: str, *arguments: str) -> list[str]:
 
 def lint_steps() -> list[Step]:
     """Every linter, each a step of its own."""
-    shell = sorted(
-        str(path.relative_to(ROOT))
-        for path in [ROOT / "justw", ROOT / ".ci" / "run", *ROOT.glob("tests/bed/image/*")]
-        if path.suffix != "" or path.name != "Dockerfile"
-    )
+    scripts = [ROOT / "justw", ROOT / ".ci" / "run", *sorted((ROOT / "tests" / "bed" / "image").iterdir())]
+    shell = [str(path.relative_to(ROOT)) for path in scripts if path.read_bytes().startswith(b"#!/bin/sh")]
     return [
         Step("ruff", _module("ruff", "check", "."), again="ruff check ."),
+        Step("format", _module("ruff", "format", "--check", "."), again="ruff format ."),
         Step("mypy", _module("mypy"), again="mypy"),
         Step("yamllint", _module("yamllint", "--strict", "."), again="yamllint --strict ."),
         Step("shellcheck", ["shellcheck", *shell], again="./justw lint"),

@@ -68,9 +68,9 @@ options:
     default: false
   verify:
     description:
-      - What to ask the program before anything leads to it, and again when the question changes. It is run on the host as the
-        user of the task.
-      - A program that fails, or does not print all that O(verify.contains) lists, is refused and the version in use stays.
+      - What to ask the program before anything leads to it, and again when the question changes.
+      - It is run on the host as the user of the task. A program that fails, or does not print all that
+        O(verify.contains) lists, is refused and the version in use stays.
     type: dict
     suboptions:
       arguments:

@@ -80,7 +80,8 @@ class Stage:
             self._write(
                 store,
                 {
-                    "APP_DB_PASSWORD": secrets.token_urlsafe(24),
+                    # With characters that break whoever quotes a secret carelessly.
+                    "APP_DB_PASSWORD": f"{secrets.token_urlsafe(24)}'\"%&\\ $x",
                     "BACKUP_ACCESS_KEY_ID": sidecars.ACCESS_KEY,
                     "BACKUP_SECRET_ACCESS_KEY": sidecars.SECRET_KEY,
                     "APP_S3_ACCESS_KEY_ID": sidecars.ACCESS_KEY,

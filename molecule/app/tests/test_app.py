@@ -11,8 +11,9 @@ import time
 from typing import Any
 
 import pytest
-from role_run import ROOT, apply
 from testinfra.host import Host
+
+from tests.scenario import ROOT, apply
 
 IMAGES: dict[str, str] = json.loads((ROOT / ".bed" / "molecule-app.json").read_text())
 SECRET, PASSWORD = "marker-of-the-first-secret", "marker-of-a-password"

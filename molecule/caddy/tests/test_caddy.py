@@ -13,8 +13,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pytest
-from role_run import apply
 from testinfra.host import Host
+
+from tests.scenario import apply
 
 STORAGE = "/var/lib/caddy/.local/share/caddy"
 API, WWW = "api.sapflux.test", "www.sapflux.test"
