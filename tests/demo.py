@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 
 from tests.bed import artifacts, engine, hosts, image, images, sidecars, stage
 from tests.bed.https import request
-from tests.bed.shell import BedError, run, say
+from tests.bed.shell import BedError, run, say, tell
 
 HOST = "demo"
 API = f"api.{stage.DOMAIN}"
@@ -145,8 +145,7 @@ def main() -> int:
         else:
             down(args.caches)
     except BedError as error:
-        say(f"\nerror: {error}" + (f"\n  next: {error.hint}" if error.hint else ""))
-        return 1
+        return tell(error)
     return 0
 
 

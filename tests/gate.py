@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.bed import engine, hosts
-from tests.bed.shell import BedError, say
+from tests.bed.shell import BedError, say, tell
 
 ROOT = Path(__file__).resolve().parents[1]
 OUTPUT = ROOT / "tests" / "output"
@@ -220,9 +220,8 @@ def main() -> int:
             engine.ensure()
             hosts.require_tools()
     except BedError as error:
-        say(f"error: {error}" + (f"\n  next: {error.hint}" if error.hint else ""))
         print("0 passed, 1 failed", flush=True)
-        return 1
+        return tell(error)
     gate = Gate(steps, args.workers)
     gate.run()
     return gate.report()

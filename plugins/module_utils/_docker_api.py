@@ -20,12 +20,15 @@ class DockerError(Exception):
     """The engine did not answer, or refused; one sentence with the way out."""
 
 
-class _SocketConnection(http.client.HTTPConnection):
+class SocketConnection(http.client.HTTPConnection):
+    """HTTP over a unix socket."""
+
     def __init__(self, path: str, timeout: float) -> None:
         super().__init__("localhost", timeout=timeout)
         self._path = path
 
     def connect(self) -> None:
+        """Connect to the socket in place of a TCP address."""
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(self.timeout)
         self.sock.connect(self._path)
@@ -39,7 +42,7 @@ class DockerAPI:
         self._timeout = timeout
 
     def _get(self, url: str) -> tuple[int, bytes]:
-        connection = _SocketConnection(self._path, self._timeout)
+        connection = SocketConnection(self._path, self._timeout)
         try:
             # Without a version in the path the engine speaks its newest; what is read here is the same in all of them.
             connection.request("GET", url)

@@ -15,12 +15,13 @@ import contextlib
 import http.client
 import json
 import os
-import socket
 import subprocess
 import tempfile
 import time
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Tuple
+
+from ansible_collections.sapflux.hosting.plugins.module_utils._docker_api import SocketConnection
 
 Config = Dict[str, Any]
 Run = Callable[[List[str]], "subprocess.CompletedProcess[str]"]
@@ -84,23 +85,9 @@ def disagreements(info: Config, wanted: Config) -> List[str]:
     return sorted(keys)
 
 
-class _UnixConnection(http.client.HTTPConnection):
-    """HTTP over a unix socket."""
-
-    def __init__(self, path: str, timeout: float) -> None:
-        super().__init__("localhost", timeout=timeout)
-        self._path = path
-
-    def connect(self) -> None:
-        """Connect to the socket in place of a TCP address."""
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self._path)
-
-
 def engine_get(path: str, url: str, timeout: float = 10.0) -> Optional[Config]:
     """GET `url` from the engine's socket at `path`; None where it does not answer with a JSON object."""
-    connection = _UnixConnection(path, timeout)
+    connection = SocketConnection(path, timeout)
     try:
         connection.request("GET", url)
         answer = connection.getresponse()

@@ -22,20 +22,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, List, Optional, Tuple
 
+from ansible_collections.sapflux.hosting.plugins.module_utils._ssh_keys import KEY_TYPES
+
 Run = Callable[[List[str]], "subprocess.CompletedProcess[str]"]
 
 BEGIN = "# BEGIN sapflux.hosting"
 END = "# END sapflux.hosting"
 SUDOERS = "90-sapflux"
-KEY_TYPES = (
-    "ssh-ed25519",
-    "ssh-rsa",
-    "ecdsa-sha2-nistp256",
-    "ecdsa-sha2-nistp384",
-    "ecdsa-sha2-nistp521",
-    "sk-ssh-ed25519@openssh.com",
-    "sk-ecdsa-sha2-nistp256@openssh.com",
-)
 NO_SHELLS = ("/usr/sbin/nologin", "/sbin/nologin", "/bin/false", "/usr/bin/false")
 _USER = re.compile(r"^[a-z_][a-z0-9_-]{0,31}$")
 _ZONE = re.compile(r"^[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*$")

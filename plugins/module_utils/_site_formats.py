@@ -19,6 +19,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ansible_collections.sapflux.hosting.plugins.module_utils._site_schema import nearest
+from ansible_collections.sapflux.hosting.plugins.module_utils._ssh_keys import KEY_TYPES
 
 Verdict = tuple[str, str] | None
 """None where the value is good, else (reason, suggestion)."""
@@ -30,15 +31,6 @@ _PATH = re.compile(r"/[A-Za-z0-9._~!$&'()+,;=:@%/-]*")
 _ROUTE = re.compile(r"/(?:[A-Za-z0-9._~@:+,;=!&'()-]+/)*(?:[A-Za-z0-9._~@:+,;=!&'()-]+)?")
 _IMAGE_NAME = re.compile(
     rf"(?:{LABEL}(?:\.{LABEL})*(?::[0-9]{{1,5}})?/)?[a-z0-9]+(?:[._-]+[a-z0-9]+)*(?:/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)*(?::[\w][\w.-]{{0,127}})?"
-)
-_KEY_TYPES = (
-    "ssh-ed25519",
-    "ssh-rsa",
-    "ecdsa-sha2-nistp256",
-    "ecdsa-sha2-nistp384",
-    "ecdsa-sha2-nistp521",
-    "sk-ssh-ed25519@openssh.com",
-    "sk-ecdsa-sha2-nistp256@openssh.com",
 )
 _SMALLEST_RSA_BITS = 2048
 POSTGRES_VERSION = 17
@@ -218,7 +210,7 @@ def authorized_key(value: str) -> Verdict:
     if "PRIVATE KEY" in value:
         return "is a private key", "write the line of the .pub file, and treat the private key as lost"
     fields = value.split()
-    kinds = [index for index, field in enumerate(fields) if field in _KEY_TYPES]
+    kinds = [index for index, field in enumerate(fields) if field in KEY_TYPES]
     if "ssh-dss" in fields:
         return "is a DSA key, which OpenSSH no longer accepts", "make a new one with `ssh-keygen -t ed25519`"
     if not kinds or kinds[0] + 1 >= len(fields) or "\n" in value.strip():

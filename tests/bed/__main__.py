@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from . import engine, hosts, image, sidecars
-from .shell import BedError, run, say
+from .shell import BedError, run, tell
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -56,8 +56,7 @@ def main() -> int:
             case "list":
                 print("\n".join(hosts.names()))
     except BedError as error:
-        say(f"error: {error}" + (f"\n  next: {error.hint}" if error.hint else ""))
-        return 1
+        return tell(error)
     return 0
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from . import engine, image, sidecars
 from .hosts import ROOT, locked
-from .shell import BedError, retry_download, run, say
+from .shell import BedError, retry_download, run, say, tell
 
 API = ROOT / "examples" / "app" / "api"
 IGNORED = {"target", ".ca"}
@@ -79,8 +79,7 @@ def main() -> int:
             return 0
         print(sidecars.push(api(), "sapflux/api"))
     except BedError as error:
-        say(f"error: {error}" + (f"\n  next: {error.hint}" if error.hint else ""))
-        return 1
+        return tell(error)
     return 0
 
 

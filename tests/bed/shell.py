@@ -23,6 +23,12 @@ def say(message: str) -> None:
     print(message, file=sys.stderr, flush=True)
 
 
+def tell(error: BedError) -> int:
+    """Say an error with its way out, and return the exit code of a command that ends with it."""
+    say(f"error: {error}" + (f"\n  next: {error.hint}" if error.hint else ""))
+    return 1
+
+
 def run(
     *argv: str,
     check: bool = True,

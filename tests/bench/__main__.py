@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 
 from tests.bed import hosts, stage
-from tests.bed.shell import BedError, say, text
+from tests.bed.shell import BedError, say, tell, text
 
 HOST = "demo"
 PROFILED = re.compile(r"^(?P<task>\S.*?) -+ (?P<seconds>\d+\.\d+)s$")
@@ -112,8 +112,7 @@ def main() -> int:
         else:
             memory()
     except BedError as error:
-        say(f"error: {error}" + (f"\n  next: {error.hint}" if error.hint else ""))
-        return 1
+        return tell(error)
     return 0
 
 

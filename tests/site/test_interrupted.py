@@ -70,7 +70,7 @@ def test_killed_at_ten_random_tasks(tmp_path: Path) -> None:
     seed = random.randrange(2**32)
     print(f"seed {seed}")
     generator = random.Random(seed)
-    stage = Stage("site-killed", tmp_path)
+    stage = Stage("soak-killed", tmp_path)
     for _ in range(10):
         kill_and_converge(stage, generator)
     stage.remove()
