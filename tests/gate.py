@@ -100,7 +100,7 @@ def test_steps() -> list[Step]:
         Step("api-tests", _module("tests.bed.images", "--test"), ("image",), again="cargo test"),
         Step("api-image", _module("tests.bed.images"), ("sidecars", "api-tests"), again="./justw images"),
         *scenario_steps(SCENARIOS, (*built, "walg")),
-        Step("site", _pytest("site", "-m", "not soak", "tests/site"), ("api-image", "walg"), again="./justw site"),
+        Step("site", _pytest("site", "tests/site"), ("api-image", "walg"), again="./justw site"),
     ]
 
 
