@@ -112,7 +112,9 @@ def soak_steps() -> list[Step]:
         Step("walg", _module("tests.bed.walg")),
         Step("sidecars", _module("tests.bed", "sidecars"), ("image", "artifacts")),
         Step("api-image", _module("tests.bed.images"), ("sidecars",)),
-        Step("soak", _pytest("soak", "-m", "soak", "tests"), ("api-image", "walg"), again="pytest -m soak tests"),
+        Step(
+            "soak", _pytest("soak", "-rP", "-m", "soak", "tests"), ("api-image", "walg"), again="pytest -m soak tests"
+        ),
     ]
 
 

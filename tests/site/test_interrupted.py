@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
 import subprocess
 import time
+import uuid
 from pathlib import Path
 
 import pytest
@@ -19,12 +21,25 @@ from tests.site.conftest import play
 TASKS = 32
 
 
+def kill_all(marker: str) -> None:
+    """SIGKILL every process that carries the marker in its environment.
+
+    Ansible's workers and SSH's shared connections are in sessions of their own, out of reach of a process group.
+    """
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if marker.encode() in (entry / "environ").read_bytes():
+                os.kill(int(entry.name), signal.SIGKILL)
+
+
 def kill_at(stage: Stage, task: int, delay: float) -> str:
-    """Start site.yml and SIGKILL it with all its workers `delay` seconds into its task number `task`."""
+    """Start site.yml and SIGKILL it with all it started `delay` seconds into its task number `task`."""
+    marker = f"SAPFLUX_TEST_RUN={uuid.uuid4()}"
+    name, value = marker.split("=")
     process = subprocess.Popen(
         stage.playbook("site.yml"),
         cwd=hosts.ROOT,
-        env=stage.environment(),
+        env=stage.environment() | {name: value},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -37,7 +52,7 @@ def kill_at(stage: Stage, task: int, delay: float) -> str:
             seen, last = seen + 1, raw.decode().strip()
             if seen == task:
                 time.sleep(delay)
-                os.killpg(process.pid, signal.SIGKILL)
+                kill_all(marker)
                 break
     process.wait()
     assert process.returncode == -signal.SIGKILL, f"the run ended by itself after {seen} tasks: {last}"
