@@ -44,7 +44,9 @@ def status(host: Host) -> dict[str, Any]:
 
 def archive_all(host: Host) -> str:
     """Closes the current segment and waits until it is in the archive; its name."""
-    name = sql(host, "SELECT pg_walfile_name(pg_switch_wal())")
+    # archive_timeout may have closed the segment a moment ago, and an empty one is not closed: write something first
+    script = "SELECT pg_create_restore_point('archive_all'); SELECT pg_walfile_name(pg_switch_wal())"
+    name = sql(host, script).split()[-1]
     wait_until(
         lambda: sql(host, f"SELECT last_archived_wal >= '{name}' FROM pg_stat_archiver") == "t",  # noqa: S608
         f"archiving {name}",

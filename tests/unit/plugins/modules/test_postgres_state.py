@@ -91,6 +91,17 @@ def test_the_password_is_in_no_argument(server: Server, capsys: pytest.CaptureFi
     assert server.argv[0][:4] == ["/usr/bin/runuser", "-u", "postgres", "--"]
 
 
+@pytest.mark.usefixtures("server")
+def test_no_password_reaches_the_journal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(
+        AnsibleModule, "log", lambda _self, message, log_args=None: said.append(f"{message} {log_args}")
+    )
+    run(capsys, roles=[{"name": "app", "password": "marker'\"%&\\ x"}])
+    assert said
+    assert not any("marker" in line for line in said)
+
+
 def test_nothing_wanted_nothing_written(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
     server.pending = ["max_connections"]
     result = run(capsys, databases=[], roles=[])
