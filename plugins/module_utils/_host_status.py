@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import ssl
 import subprocess
@@ -22,6 +23,7 @@ from glob import glob
 from typing import Any
 
 PGSAFE = "/usr/local/lib/sapflux/walg/pgsafe"
+VERSION = re.compile(r"v?\d+\.\d+[\w.+-]*")
 VERSIONS = {
     "kernel": ["uname", "-r"],
     "docker": ["docker", "version", "--format", "{{.Server.Version}}"],
@@ -51,8 +53,8 @@ def versions() -> dict[str, str]:
     programs = VERSIONS | ({"postgres": [servers[-1], "--version"]} if servers else {})
     for name, argv in programs.items():
         code, text = run(argv)
-        if code == 0 and text:
-            found[name] = " ".join(text.splitlines()[0].split()[:4])
+        if code == 0 and (version := VERSION.search(text)):
+            found[name] = version[0]
     return found
 
 
