@@ -6,7 +6,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from .shell import BedError, have, retry_download, run, say, text, wait_for
+from .shell import BedError, have, retry_download, run, say, wait_for
 
 PACKAGES = ("docker.io", "iptables", "nftables", "iproute2", "debootstrap", "openssh-client")
 PID_FILE = Path("/var/run/docker.pid")
@@ -94,8 +94,3 @@ def ensure() -> None:
     _install()
     _start()
     _watchers()
-
-
-def version() -> str:
-    """The daemon's version, e.g. '26.1.5'."""
-    return text("docker", "version", "--format", "{{.Server.Version}}")

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from . import image
-from .shell import BedError, have, run, say, text, wait_for
+from .shell import BedError, run, say, text, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 STATE = Path(os.environ.get("SAPFLUX_BED_STATE", ROOT / ".bed"))
@@ -120,7 +120,7 @@ def network() -> None:
 
 def key() -> Path:
     """The SSH key that opens every host of this bed, made once."""
-    path = STATE / "id_ed25519"
+    path = key_path()
     with locked("key"):
         if not path.exists():
             run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "sapflux-bed", "-f", str(path))
@@ -151,7 +151,7 @@ def key_path() -> Path:
     return STATE / "id_ed25519"
 
 
-def _create(name: str, memory: str | None, publish: tuple[str, ...]) -> None:
+def _create(name: str, memory: str | None) -> None:
     argv = [
         "docker",
         "run",
@@ -186,8 +186,6 @@ def _create(name: str, memory: str | None, publish: tuple[str, ...]) -> None:
     ]
     for capability in CAPABILITIES:
         argv += ["--cap-add", capability]
-    for port in publish:
-        argv += ["--publish", port]
     if memory:
         argv += ["--memory", memory, "--memory-swap", memory]
     run(*argv, image.host())
@@ -231,7 +229,7 @@ def _prepare(name: str, admin: bool) -> None:
 def _write_ssh(name: str, admin: bool) -> None:
     config = ssh_config()
     hosts = config.parent / "hosts"
-    alias = f"bed-{name}"
+    alias = container(name)
     keys = execute(name, "cat /etc/ssh/ssh_host_ed25519_key.pub")
     (hosts / f"{alias}.known").write_text(f"{alias} {' '.join(keys.split()[:2])}\n")
     (hosts / f"{name}.conf").write_text(
@@ -239,23 +237,26 @@ def _write_ssh(name: str, admin: bool) -> None:
     )
 
 
-def up(name: str, memory: str | None = None, admin: bool = True, publish: tuple[str, ...] = ()) -> None:
+def up(name: str, memory: str | None = None, admin: bool = True) -> None:
     """Start a host and wait until it answers over SSH; does nothing when it already does.
 
     `memory` bounds the whole host (Docker's notation, e.g. "2g"); without `admin` there is root only, as on a fresh
-    server; `publish` are ports of this machine, in Docker's notation.
+    server.
     """
     network()
     key()
     with locked(f"host-{name}"):
         revive(name)
         if not exists(name):
+            # What is written about a host whose container somebody removed must not pass for this one's preparation.
+            down(name)
             say(f"starting the host {name}")
-            _create(name, memory, publish)
-        marker = STATE / "hosts" / f"{name}.conf"
-        if not marker.exists():
+            _create(name, memory)
+        written = STATE / "hosts" / f"{name}.conf"
+        prepared = written.read_text() if written.exists() else ""
+        if not prepared:
             _prepare(name, admin)
-        _write_ssh(name, admin or f"User {ADMIN}" in (marker.read_text() if marker.exists() else ""))
+        _write_ssh(name, admin or f"User {ADMIN}" in prepared)
         wait_for(f"an SSH answer of {name}", lambda: greets(address(name)), every=0.2)
 
 
@@ -278,21 +279,11 @@ def down(*names: str) -> None:
     for name in names:
         if exists(name):
             run("docker", "rm", "--force", "--volumes", container(name))
-        for path in (STATE / "hosts").glob(f"{name}.conf"):
-            path.unlink()
-        for path in (STATE / "hosts").glob(f"bed-{name}.known"):
-            path.unlink()
+        for written in (f"{name}.conf", f"{container(name)}.known"):
+            (STATE / "hosts" / written).unlink(missing_ok=True)
 
 
 def names() -> list[str]:
     """Every host of this bed."""
     listed = text("docker", "ps", "--all", "--filter", f"label={LABEL}={STATE}", "--format", "{{.Names}}")
     return sorted(line.removeprefix("bed-") for line in listed.splitlines())
-
-
-def require_tools() -> None:
-    """Raise BedError when this machine lacks what every bed needs."""
-    if not have("docker", "ssh", "ssh-keygen"):
-        raise BedError(
-            "docker, ssh and ssh-keygen are needed here", hint="./justw setup installs them when run as root"
-        )

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from . import hosts, images, sidecars, walg
 from .artifacts import artifact
-from .shell import run, text
+from .shell import text
 
 LOCAL = hosts.ROOT / "inventory" / "local"
 DOMAIN = "sapflux.test"
@@ -124,22 +124,3 @@ def forget(inventory: Path) -> None:
     """Remove what was generated into an inventory."""
     for name in (".secrets.yml", "group_vars/all/generated.yml"):
         (inventory / name).unlink(missing_ok=True)
-
-
-def reachable(stage: Stage) -> bool:
-    """Tell whether the host answers as the admin user."""
-    return (
-        run(
-            "ssh",
-            "-F",
-            str(hosts.ssh_config()),
-            "-o",
-            "BatchMode=yes",
-            "-l",
-            hosts.ADMIN,
-            stage.host,
-            "true",
-            check=False,
-        ).returncode
-        == 0
-    )
