@@ -4,10 +4,9 @@ Used as a library (:func:`artifact`) by the test bed and the demo, and as a comm
 
     python -m tests.bed.artifacts [--force] [--verify] [NAME ...]
 
-A program is one Go module whose ``go.mod`` and ``go.sum`` pin every byte that is compiled. The cache lies outside the
-tree, at ``$SAPFLUX_CACHE`` (default ``~/.cache/sapflux.hosting``), as ``artifacts/<name>/<key>/<name>`` beside
-``<name>.json``; the key is the sha256 over everything that decides the bytes: the module's files, the Go version, the
-target, the flags.
+A program is compiled from a Go module whose ``go.mod`` and ``go.sum`` pin every byte. The cache lies outside, at
+``$SAPFLUX_CACHE`` (default ``~/.cache/sapflux.hosting``), as ``artifacts/<name>/<key>/<name>`` beside ``<name>.json``;
+the key is the sha256 over everything that decides the bytes: the module's files, the Go version, the target, the flags.
 """
 
 from __future__ import annotations
@@ -47,11 +46,26 @@ class ArtifactError(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-    """One program: ``name`` is also its folder under ``artifacts/``; ``module`` is the one whose version it carries."""
+    """One program, compiled from ``package`` and carrying the version of ``module``.
+
+    ``folder`` under ``artifacts/`` pins it (default: its name); several programs may share one. ``stamps`` are the
+    variables that are set to the version at link time, for programs that cannot know it otherwise.
+    """
 
     name: str
     module: str
     package: str = "."
+    folder: str = ""
+    stamps: tuple[str, ...] = ()
+
+    def flags(self, version: str) -> tuple[str, ...]:
+        """The flags of ``go build`` that make the program say ``version``."""
+        return tuple(
+            " ".join((flag, *(f"-X {name}={version}" for name in self.stamps)))
+            if flag.startswith("-ldflags=")
+            else flag
+            for flag in BUILD_FLAGS
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +78,9 @@ class Artifact:
     version: str
 
 
+TAILSCALE = "tailscale.com"
+TAILSCALE_STAMPS = (f"{TAILSCALE}/version.shortStamp", f"{TAILSCALE}/version.longStamp")
+HEADSCALE = "github.com/juanfont/headscale"
 PROGRAMS = {
     program.name: program
     for program in (
@@ -74,6 +91,10 @@ PROGRAMS = {
             "github.com/distribution/distribution/v3",
             "github.com/distribution/distribution/v3/cmd/registry",
         ),
+        # Both halves of Tailscale come from one module, so that they can never be of two versions.
+        Program("tailscale", TAILSCALE, f"{TAILSCALE}/cmd/tailscale", "tailscale", TAILSCALE_STAMPS),
+        Program("tailscaled", TAILSCALE, f"{TAILSCALE}/cmd/tailscaled", "tailscale", TAILSCALE_STAMPS),
+        Program("headscale", HEADSCALE, f"{HEADSCALE}/cmd/headscale"),
     )
 }
 
@@ -101,10 +122,10 @@ def module_version(module_dir: Path, module: str) -> str:
     return found.group(1)
 
 
-def content_key(module_dir: Path, package: str, target: Mapping[str, str]) -> str:
+def content_key(module_dir: Path, package: str, target: Mapping[str, str], flags: Sequence[str] = BUILD_FLAGS) -> str:
     """Return the sha256 over all that decides the bytes of a build: the module's files, the target and the flags."""
     hasher = hashlib.sha256()
-    settings = {"package": package, "flags": BUILD_FLAGS, "env": FIXED_ENV, "target": dict(target)}
+    settings = {"package": package, "flags": flags, "env": FIXED_ENV, "target": dict(target)}
     hasher.update(json.dumps(settings, sort_keys=True).encode())
     for path in sorted(path for path in module_dir.rglob("*") if path.is_file()):
         # Name and length first, so that no two sets of files can look alike.
@@ -143,7 +164,8 @@ class Builder:
         program, module_dir = self._program(name)
         version = module_version(module_dir, program.module)
         target = self._target(name)
-        place = self.cache / name / content_key(module_dir, program.package, target)
+        key = content_key(module_dir, program.package, target, program.flags(version))
+        place = self.cache / name / key
         found = None if force else self._cached(name, place)
         if found is not None:
             return found
@@ -157,7 +179,7 @@ class Builder:
         first = self.artifact(name)
         program, module_dir = self._program(name)
         with tempfile.TemporaryDirectory(prefix=f"sapflux-{name}-") as scratch:
-            copy = Path(scratch) / "elsewhere" / name
+            copy = Path(scratch) / "elsewhere" / module_dir.name
             shutil.copytree(module_dir, copy)
             output = Path(scratch) / name
             # With the usual build cache the second build would mostly be a copy of the first and prove nothing.
@@ -174,12 +196,13 @@ class Builder:
     def _program(self, name: str) -> tuple[Program, Path]:
         if name not in self.programs:
             raise ArtifactError(f"{name}: no such program; there are {', '.join(sorted(self.programs))}.")
-        module_dir = self.modules / name
+        program = self.programs[name]
+        module_dir = self.modules / (program.folder or name)
         if not (module_dir / "go.mod").is_file():
             raise ArtifactError(
                 f"{name}: {module_dir / 'go.mod'} is missing; restore it with `git checkout {module_dir}`."
             )
-        return self.programs[name], module_dir
+        return program, module_dir
 
     def _go(self, name: str) -> str:
         go = shutil.which("go", path=self.search)
@@ -249,7 +272,8 @@ class Builder:
                     raise
                 self.progress(f"{program.name}: the download failed, try {attempt + 1} of {DOWNLOAD_TRIES} follows")
                 self.pause(2.0**attempt)
-        build = [go, "build", *BUILD_FLAGS, "-o", str(output), program.package]
+        version = module_version(module_dir, program.module)
+        build = [go, "build", *program.flags(version), "-o", str(output), program.package]
         self._run(program.name, "building it", build, module_dir, extra)
         if not output.is_file():
             raise self._failure(program.name, "building it", build, module_dir, 0, "go build wrote no file")

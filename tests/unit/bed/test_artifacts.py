@@ -281,7 +281,39 @@ def test_the_cache_can_be_moved(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
 
 @pytest.mark.parametrize("name", sorted(artifacts.PROGRAMS))
 def test_every_program_is_pinned(name: str) -> None:
-    folder = artifacts.ROOT / "artifacts" / name
-    version = artifacts.module_version(folder, artifacts.PROGRAMS[name].module)
-    pinned = (folder / "go.sum").read_text()
-    assert f"{artifacts.PROGRAMS[name].module} v{version} h1:" in pinned
+    program = artifacts.PROGRAMS[name]
+    folder = artifacts.ROOT / "artifacts" / (program.folder or name)
+    version = artifacts.module_version(folder, program.module)
+    assert f"{program.module} v{version} h1:" in (folder / "go.sum").read_text()
+
+
+def test_two_programs_of_one_module_are_kept_apart(bed: Bed) -> None:
+    builder = bed.builder()
+    builder.programs = {
+        name: Program(name, MODULE, f"{MODULE}/cmd/{name}", folder="thing") for name in ("client", "server")
+    }
+    built = [builder.artifact(name) for name in ("client", "server")]
+    assert [one.path.name for one in built] == ["client", "server"]
+    assert [one.version for one in built] == ["1.2.3", "1.2.3"]
+    assert len({one.path.parent.name for one in built}) == 2
+    assert builder.verify("server") == built[1]
+    lines = [line for line in (bed.fake / "calls").read_text().splitlines() if line.startswith("build")]
+    assert [line.rsplit(" ", 1)[1] for line in lines] == [
+        f"{MODULE}/cmd/{name}" for name in ("client", "server", "server")
+    ]
+
+
+def test_a_folder_that_is_missing_is_named(bed: Bed) -> None:
+    builder = bed.builder()
+    builder.programs = {"client": Program("client", MODULE, folder="elsewhere")}
+    with pytest.raises(ArtifactError, match=r"^client: \S+/elsewhere/go\.mod is missing"):
+        builder.artifact("client")
+
+
+def test_a_stamp_carries_the_version_and_decides_the_key(bed: Bed) -> None:
+    plain = bed.builder().artifact("thing")
+    builder = bed.builder()
+    builder.programs = {"thing": Program("thing", MODULE, stamps=("example.org/v.Short", "example.org/v.Long"))}
+    assert builder.artifact("thing").path != plain.path
+    line = [line for line in (bed.fake / "calls").read_text().splitlines() if line.startswith("build")][-1]
+    assert "-ldflags=-s -w -buildid= -X example.org/v.Short=1.2.3 -X example.org/v.Long=1.2.3 -o " in line
