@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from . import engine, hosts, image, sidecars
+from . import engine, hosts, image, packages, sidecars, tailnet
 from .shell import BedError, run, tell
 
 
@@ -23,6 +23,16 @@ def _parser() -> argparse.ArgumentParser:
     verbs.add_parser("sidecars", help="start the object store and the registry")
     bucket = verbs.add_parser("bucket", help="make a bucket in the object store")
     bucket.add_argument("name")
+    verbs.add_parser("tailnet", help="start headscale, the package repository and the operator's machine")
+    secret = verbs.add_parser("tailnet-key", help="print a key with which one node can join")
+    secret.add_argument(
+        "--tag", action="append", default=[], metavar="server", help="a tag of the node; may be repeated"
+    )
+    secret.add_argument("--reusable", action="store_true", help="any number of nodes can join with it")
+    secret.add_argument("--ephemeral", action="store_true", help="the node is removed when it goes offline")
+    secret.add_argument("--expiry", default="1h", help="how long the key can be used, e.g. 1h")
+    alias = verbs.add_parser("tailnet-alias", help="let `ssh NAME-tailnet` reach a joined host by way of the operator")
+    alias.add_argument("name")
     inventory = verbs.add_parser("inventory", help="print an inventory line")
     inventory.add_argument("name")
     verbs.add_parser("list", help="print the hosts of this bed")
@@ -51,6 +61,16 @@ def main() -> int:
             case "bucket":
                 sidecars.minio()
                 sidecars.bucket(args.name)
+            case "tailnet":
+                packages.repository()
+                print(tailnet.operator().ipv4)
+            case "tailnet-key":
+                tailnet.control()
+                tags = [f"tag:{tag.removeprefix('tag:')}" for tag in args.tag]
+                print(tailnet.key(tags, reusable=args.reusable, ephemeral=args.ephemeral, expiry=args.expiry))
+            case "tailnet-alias":
+                tailnet.operator()
+                print(tailnet.alias(args.name))
             case "inventory":
                 print(hosts.inventory(args.name))
             case "list":

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from . import image
+from .artifacts import default_cache
 from .shell import BedError, run, say, text, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,10 +34,14 @@ CAPABILITIES = (
 
 
 @contextmanager
-def locked(name: str) -> Iterator[None]:
-    """Hold one of the bed's locks, so that scenarios that run at the same time share what is made once."""
-    STATE.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with (STATE / f".lock-{name}").open("w") as handle:
+def locked(name: str, *, machine: bool = False) -> Iterator[None]:
+    """Hold one of the bed's locks, so that scenarios that run at the same time share what is made once.
+
+    With `machine` the other checkouts of this machine are kept out too.
+    """
+    folder = default_cache().parent / "locks" if machine else STATE
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (folder / f".lock-{name}").open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
 
@@ -191,6 +196,15 @@ def _create(name: str, memory: str | None) -> None:
     run(*argv, image.host())
 
 
+def borrow(name: str) -> None:
+    """Make a running host of another checkout reachable from this one: its admin and root let this bed's key in."""
+    public = public_key().encode() + b"\n"
+    for home in ("/root", f"/home/{ADMIN}"):
+        file = f"{home}/.ssh/authorized_keys"
+        execute(name, f'read -r key; grep -qxF "$key" {file} || echo "$key" >>{file}', stdin=public)
+    _write_ssh(name, admin=True)
+
+
 def execute(name: str, script: str, stdin: bytes | None = None) -> str:
     """Run a shell script as root in the host, past SSH; for preparation and for faults, never for what is tested."""
     return run("docker", "exec", "-i", container(name), "sh", "-euc", script, stdin=stdin).stdout.decode().strip()
@@ -279,7 +293,7 @@ def down(*names: str) -> None:
     for name in names:
         if exists(name):
             run("docker", "rm", "--force", "--volumes", container(name))
-        for written in (f"{name}.conf", f"{container(name)}.known"):
+        for written in (f"{name}.conf", f"{name}-tailnet.conf", f"{container(name)}.known"):
             (STATE / "hosts" / written).unlink(missing_ok=True)
 
 

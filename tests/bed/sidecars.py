@@ -8,6 +8,7 @@ from __future__ import annotations
 import secrets
 import urllib.error
 import urllib.request
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from . import hosts, image
+from . import archive, hosts, image
 from .artifacts import artifact
 from .shell import run, say, text, wait_for
 
@@ -37,12 +38,16 @@ http: {addr: ":5000", secret: %s}
 
 @dataclass(frozen=True)
 class Sidecar:
-    """One program beside the hosts: its fixed address on the bed's network and the URL that says it is well."""
+    """One program beside the hosts: its fixed address on the bed's network and the path that says it is well.
+
+    `alias` is a DNS name under which the hosts know it.
+    """
 
     name: str
     host_number: int
     port: int
     health: str
+    alias: str = ""
 
     @property
     def address(self) -> str:
@@ -67,43 +72,60 @@ MINIO = Sidecar("objects", 10, 9000, "/minio/health/live")
 REGISTRY = Sidecar("registry", 11, 5000, "/v2/")
 
 
-def _start(sidecar: Sidecar, *options: str, program: str, arguments: tuple[str, ...]) -> None:
+def start(
+    sidecar: Sidecar,
+    *options: str,
+    arguments: tuple[str, ...],
+    program: str = "",
+    files: Callable[[], Mapping[str, archive.File]] = dict,
+    bottom: Callable[[], str] = image.base,
+) -> None:
+    """Start a sidecar unless it runs, and wait until it is well.
+
+    `program` is one of `artifacts/`, put before `arguments`; `files` makes what is written into a new container
+    (by path below /) before its first start; `bottom` names its image.
+    """
     hosts.network()
-    with hosts.locked(f"sidecar-{sidecar.name}"):
+    with hosts.locked(f"sidecar-{sidecar.name}", machine=True):
         # One that runs serves every checkout of this machine.
         if not hosts.running(sidecar.name):
             hosts.revive(sidecar.name)
         if not hosts.exists(sidecar.name):
-            say(f"starting {program} at {sidecar.endpoint}")
-            run(
-                "docker",
-                "run",
-                "--detach",
-                "--init",
-                "--name",
-                hosts.container(sidecar.name),
-                "--label",
-                f"{hosts.LABEL}={hosts.STATE}",
-                "--network",
-                hosts.NETWORK,
-                "--ip",
-                sidecar.address,
-                "--volume",
-                "/data",
-                "--volume",
-                f"{artifact(program).path}:/usr/local/bin/{program}:ro",
-                *options,
-                "--entrypoint",
-                f"/usr/local/bin/{program}",
-                image.base(),
-                *arguments,
-            )
-        wait_for(f"an answer of {program} at {sidecar.endpoint}", sidecar.healthy)
+            _create(sidecar, *options, arguments=arguments, program=program, files=files(), bottom=bottom())
+        wait_for(f"an answer of {sidecar.name} at {sidecar.endpoint}", sidecar.healthy)
+
+
+def _create(
+    sidecar: Sidecar,
+    *options: str,
+    arguments: tuple[str, ...],
+    program: str,
+    files: Mapping[str, archive.File],
+    bottom: str,
+) -> None:
+    say(f"starting {program or sidecar.name} at {sidecar.endpoint}")
+    argv = ["docker", "create", "--init", "--name", hosts.container(sidecar.name)]
+    argv += ["--label", f"{hosts.LABEL}={hosts.STATE}"]
+    argv += ["--network", hosts.NETWORK, "--ip", sidecar.address, "--volume", "/data"]
+    if sidecar.alias:
+        argv += ["--network-alias", sidecar.alias]
+    if program:
+        argv += ["--volume", f"{artifact(program).path}:/usr/local/bin/{program}:ro"]
+        arguments = (f"/usr/local/bin/{program}", *arguments)
+    run(*argv, *options, "--entrypoint", arguments[0], bottom, *arguments[1:])
+    try:
+        if files:
+            run("docker", "cp", "-", f"{hosts.container(sidecar.name)}:/", stdin=archive.tar(files))
+        run("docker", "start", hosts.container(sidecar.name))
+    except BaseException:
+        # A container without its files would be taken for a stopped one and started as it is.
+        hosts.down(sidecar.name)
+        raise
 
 
 def minio() -> Sidecar:
     """Start the object store unless it runs."""
-    _start(
+    start(
         MINIO,
         "--env",
         f"MINIO_ROOT_USER={ACCESS_KEY}",
@@ -121,7 +143,7 @@ def registry() -> Sidecar:
     if not config.exists():
         hosts.STATE.mkdir(mode=0o700, parents=True, exist_ok=True)
         config.write_text(REGISTRY_CONFIG % secrets.token_hex(16))
-    _start(
+    start(
         REGISTRY,
         "--volume",
         f"{config}:/etc/registry.yml:ro",
