@@ -19,6 +19,9 @@ NETWORK = "sapflux-bed"
 PREFIX = os.environ.get("SAPFLUX_BED_PREFIX", "10.83")
 ADMIN = "ops"
 LABEL = "sapflux.bed"
+# What the hosts find in /etc/hosts: the last number of a sidecar's address by its name. A name in there holds while the
+# sidecar is down, as a name in the world's DNS would, and whatever becomes of Docker's own DNS.
+NAMES = {"headscale.sapflux.test": 12, "pkgs.sapflux.test": 13}
 
 # What systemd, nftables, a kernel tun device and Docker inside need; less than --privileged gives.
 CAPABILITIES = (
@@ -191,6 +194,8 @@ def _create(name: str, memory: str | None) -> None:
     ]
     for capability in CAPABILITIES:
         argv += ["--cap-add", capability]
+    for alias, number in NAMES.items():
+        argv += ["--add-host", f"{alias}:{PREFIX}.0.{number}"]
     if memory:
         argv += ["--memory", memory, "--memory-swap", memory]
     run(*argv, image.host())

@@ -27,7 +27,8 @@ from . import artifacts, hosts, image, openpgp, sidecars
 from .archive import File, ar, gz, tar
 from .shell import BedError
 
-REPOSITORY = sidecars.Sidecar("packages", 13, 80, "/stable/debian/dists/trixie/InRelease", alias="pkgs.sapflux.test")
+NAME = "pkgs.sapflux.test"
+REPOSITORY = sidecars.Sidecar("packages", hosts.NAMES[NAME], 80, "/stable/debian/dists/trixie/InRelease")
 STABLE = "stable"
 SUITE = image.SUITE
 ARCHITECTURE = {"x86_64": "amd64", "aarch64": "arm64"}.get(os.uname().machine, os.uname().machine)
@@ -220,7 +221,7 @@ def suite(track: str, stanzas: Sequence[str], key: openpgp.Key, date: float) -> 
 
 def url(track: str = STABLE) -> str:
     """The URI of a track for a deb822 source."""
-    return f"http://{REPOSITORY.alias}/{track}/debian"
+    return f"http://{NAME}/{track}/debian"
 
 
 def key_url(track: str = STABLE) -> str:

@@ -38,16 +38,12 @@ http: {addr: ":5000", secret: %s}
 
 @dataclass(frozen=True)
 class Sidecar:
-    """One program beside the hosts: its fixed address on the bed's network and the path that says it is well.
-
-    `alias` is a DNS name under which the hosts know it.
-    """
+    """One program beside the hosts: its fixed address on the bed's network and the path that says it is well."""
 
     name: str
     host_number: int
     port: int
     health: str
-    alias: str = ""
 
     @property
     def address(self) -> str:
@@ -107,8 +103,6 @@ def _create(
     argv = ["docker", "create", "--init", "--name", hosts.container(sidecar.name)]
     argv += ["--label", f"{hosts.LABEL}={hosts.STATE}"]
     argv += ["--network", hosts.NETWORK, "--ip", sidecar.address, "--volume", "/data"]
-    if sidecar.alias:
-        argv += ["--network-alias", sidecar.alias]
     if program:
         argv += ["--volume", f"{artifact(program).path}:/usr/local/bin/{program}:ro"]
         arguments = (f"/usr/local/bin/{program}", *arguments)

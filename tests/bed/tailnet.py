@@ -53,7 +53,7 @@ class _Control(sidecars.Sidecar):
             return False
 
 
-CONTROL = _Control("headscale", 12, 443, "/health", alias=NAME)
+CONTROL = _Control("headscale", hosts.NAMES[NAME], 443, "/health")
 
 
 @dataclass(frozen=True)
