@@ -83,12 +83,19 @@ def start(
     """
     hosts.network()
     with hosts.locked(f"sidecar-{sidecar.name}", machine=True):
-        # One that runs serves every checkout of this machine.
-        if not hosts.running(sidecar.name):
-            hosts.revive(sidecar.name)
+        _resume(sidecar.name)
         if not hosts.exists(sidecar.name):
             _create(sidecar, *options, arguments=arguments, program=program, files=files(), bottom=bottom())
         wait_for(f"an answer of {sidecar.name} at {sidecar.endpoint}", sidecar.healthy)
+
+
+def _resume(name: str) -> None:
+    """Start a stopped sidecar, whoever made it (one serves every checkout of this machine); remove one that cannot."""
+    if not hosts.exists(name) or hosts.running(name):
+        return
+    # Files of a checkout that is gone would be mounted as empty folders.
+    if not hosts.owner(name).exists() or run("docker", "start", hosts.container(name), check=False).returncode != 0:
+        hosts.down(name)
 
 
 def _create(

@@ -13,8 +13,10 @@ their hosts, which are unique on the machine, so callers never meet. The way of 
     tailnet.node("web").ipv4                           # what control knows about it
     tailnet.alias("web")                               # ssh -F .bed/ssh_config web-tailnet, by way of the operator
 
-`join()` does what the role does, for hosts that are not what is tested. Faults: `stop()` and `start()` the control
-server (no one joins, running connections live on), `expire()`, `delete()`, `rename()` a node, a key with `expiry="1s"`.
+`join()` does what the role does, for hosts that are not what is tested. Faults of one node: `cut()` and `mend()` its
+way to the control server, `expire()`, `delete()`, `rename()` it, give it a key with ``expiry="1s"``. A fault of them
+all is `outage()`: no one joins, direct connections live on. A control server that was removed (`tests.bed down` in the
+checkout that started it) is made anew without its nodes; `join()` and `operator()` then join again.
 The tailnet's policy lets every node reach every port of every other: what is refused is refused by the host itself.
 """
 
@@ -24,7 +26,8 @@ import json
 import ssl
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -163,15 +166,29 @@ def control() -> sidecars.Sidecar:
     return CONTROL
 
 
-def stop() -> None:
-    """Stop the control server (with its DERP) for a fault; every scenario of the machine feels it."""
-    run("docker", "stop", "--time", "5", hosts.container(CONTROL.name))
+def cut(host: str) -> None:
+    """Take the way to control and DERP from one host, for a fault that no other scenario feels; a reboot ends it."""
+    hosts.execute(host, f"ip route replace unreachable {CONTROL.address}/32")
 
 
-def start() -> None:
-    """End the fault of `stop()` and wait until the control server answers."""
-    run("docker", "start", hosts.container(CONTROL.name))
-    wait_for(f"an answer of {CONTROL.name} at {CONTROL.endpoint}", CONTROL.healthy)
+def mend(host: str) -> None:
+    """End the fault of `cut()`, if there is one."""
+    hosts.execute(host, f"ip route flush exact {CONTROL.address}/32")
+
+
+@contextmanager
+def outage() -> Iterator[None]:
+    """Stop the control server and its DERP for a while; every scenario of the machine feels it.
+
+    Who wants it meanwhile waits for the end, so nothing in the block may ask it either.
+    """
+    with hosts.locked(f"sidecar-{CONTROL.name}", machine=True):
+        run("docker", "stop", "--time", "5", hosts.container(CONTROL.name))
+        try:
+            yield
+        finally:
+            run("docker", "start", hosts.container(CONTROL.name))
+            wait_for(f"an answer of {CONTROL.name} at {CONTROL.endpoint}", CONTROL.healthy)
 
 
 def ca() -> str:
