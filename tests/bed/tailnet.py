@@ -29,6 +29,7 @@ import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from . import hosts, packages, pki, sidecars
@@ -350,10 +351,10 @@ def operator() -> Node:
 
 
 def alias(name: str, node_name: str = "") -> str:
-    """Give a joined host the second SSH name `<name>-tailnet`, over its tailnet address by way of the operator.
+    """Give a host the second SSH name `<name>-tailnet`, over the tailnet by way of the operator's machine.
 
-    `node_name` is its name in the tailnet where it differs. The host's key and log-in are those of `name`. Returns the
-    new name; the operator must have been started.
+    The host need not have joined yet. `node_name` is its name in the tailnet where it differs. The host's key and
+    log-in are those of `name`. Returns the new name; the operator must have been started.
     """
     written = hosts.STATE / "hosts" / f"{name}.conf"
     if not written.exists():
@@ -361,12 +362,13 @@ def alias(name: str, node_name: str = "") -> str:
     second = f"{name}-tailnet"
     place = written.with_name(f"{second}.conf")
     fresh = place.with_suffix(".new")
-    fresh.write_text(ssh_alias(written.read_text(), second, node(node_name or name).ipv4))
+    fresh.write_text(ssh_alias(written.read_text(), second, f"{node_name or name}.{DOMAIN}", hosts.ssh_config()))
     fresh.rename(place)
     return second
 
 
-def ssh_alias(config: str, name: str, address: str) -> str:
-    """A host's ssh_config entry again, under another name, at another address and through the operator."""
+def ssh_alias(config: str, name: str, dns_name: str, ssh_config: Path) -> str:
+    """A host's ssh_config entry again, under another name, at its name in the tailnet, which the operator resolves."""
     kept = [line for line in config.splitlines() if line.split()[:1] in (["HostKeyAlias"], ["User"])]
-    return "\n".join([f"Host {name}", f"  HostName {address}", f"  ProxyJump {OPERATOR}", *kept, ""])
+    way = f"ssh -F {ssh_config} -o ControlPath=none {OPERATOR} sudo tailscale nc %h %p"
+    return "\n".join([f"Host {name}", f"  HostName {dns_name}", f"  ProxyCommand {way}", *kept, ""])

@@ -108,15 +108,14 @@ def test_a_key_without_tags_is_the_users(answers: Callable[[dict[str, Any]], Ask
 
 def test_the_alias_keeps_the_identity_and_goes_through_the_operator() -> None:
     config = "Host web\n  HostName 10.83.128.2\n  HostKeyAlias bed-web\n  User ops\n"
-    assert tailnet.ssh_alias(config, "web-tailnet", "100.64.0.7") == (
-        "Host web-tailnet\n  HostName 100.64.0.7\n  ProxyJump operator\n  HostKeyAlias bed-web\n  User ops\n"
+    assert tailnet.ssh_alias(config, "web-tailnet", "web.tailnet.test", Path("/bed/ssh_config")) == (
+        "Host web-tailnet\n  HostName web.tailnet.test\n"
+        "  ProxyCommand ssh -F /bed/ssh_config -o ControlPath=none operator sudo tailscale nc %h %p\n"
+        "  HostKeyAlias bed-web\n  User ops\n"
     )
 
 
-def test_the_alias_is_written_beside_the_host_and_goes_with_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answers: Callable[[dict[str, Any]], Asked]
-) -> None:
-    answers({"nodes list": [SAID]})
+def test_the_alias_is_written_beside_the_host_and_goes_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hosts, "STATE", tmp_path)
     monkeypatch.setattr(hosts, "exists", lambda _: False)
     (tmp_path / "hosts").mkdir()
@@ -125,7 +124,7 @@ def test_the_alias_is_written_beside_the_host_and_goes_with_it(
     assert caught.value.hint == "python -m tests.bed up web"
     (tmp_path / "hosts" / "web.conf").write_text("Host web\n  HostName 10.83.128.2\n  User ops\n")
     assert tailnet.alias("web") == "web-tailnet"
-    assert "  HostName 100.64.0.7\n" in (tmp_path / "hosts" / "web-tailnet.conf").read_text()
+    assert "  HostName web.tailnet.test\n" in (tmp_path / "hosts" / "web-tailnet.conf").read_text()
     hosts.down("web")
     assert list((tmp_path / "hosts").iterdir()) == []
 
