@@ -5,19 +5,23 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from testinfra.host import Host
 
+from tests.bed import hosts
+
 ROOT = Path(__file__).resolve().parents[1]
 IMAGE = "scenario/python:1"
+TABLES: list[str] = []
 RECAP = re.compile(r"ok=\d+\s+changed=(\d+)\s+unreachable")
 
 
@@ -38,8 +42,12 @@ def environment() -> dict[str, str]:
 def converge(
     scenario: str, *args: str, inventory: Path = ROOT / "molecule" / "inventory", **variables: Any
 ) -> subprocess.CompletedProcess[str]:
-    """Apply the scenario's role again; `variables` win over the inventory's. stdout holds all that ansible says."""
-    playbook = ROOT / "molecule" / "shared" / "converge.yml"
+    """Apply the scenario's role (or its own converge.yml) again; `variables` win over the inventory's.
+
+    stdout holds all that ansible says.
+    """
+    own = ROOT / "molecule" / scenario / "converge.yml"
+    playbook = own if own.exists() else ROOT / "molecule" / "shared" / "converge.yml"
     argv = ["ansible-playbook", "-i", str(inventory), "--limit", f"{scenario},localhost", str(playbook), *args]
     env = {**environment(), "MOLECULE_SCENARIO_NAME": scenario}
     # The scenario's own callback fails a check run that predicts a change; here such a run may be what is asked for.
@@ -101,7 +109,7 @@ def python_image(host: Host) -> str:
 
 
 CONNECT = (
-    "import socket,sys; s=socket.socket(); s.settimeout(float(sys.argv[3])); "
+    "import socket,sys; s=socket.socket(10 if chr(58) in sys.argv[1] else 2); s.settimeout(float(sys.argv[3])); "
     "len(sys.argv) > 4 and s.bind((sys.argv[4], 0)); "
     "sys.exit(0 if s.connect_ex((sys.argv[1], int(sys.argv[2]))) == 0 else 7)"
 )
@@ -118,3 +126,30 @@ def connects(host: Host, address: str, port: int, source: str = "", container: s
 def blocked(host: Host, address: str, port: int, source: str = "", container: str = "") -> bool:
     """Tell whether a connection does not come up within 2 s: on one network segment an open port answers at once."""
     return not connects(host, address, port, source, container, seconds=2)
+
+
+def sweep(host: Host, jobs: Mapping[str, Mapping[str, Any]], netns: str = "") -> dict[str, dict[str, Any]]:
+    """Knock on ports from a host, or from one of its network namespaces, all jobs side by side.
+
+    Jobs and answers are those of tests/bed/sweep.py: {name: {address, protocol, ports, ...}} gives
+    {name: {open: [port], closed: count, silent: count, seconds}}. 65535 ports take about 5 s.
+    """
+    program = (ROOT / "tests" / "bed" / "sweep.py").read_text(encoding="utf-8")
+    inside = f"ip netns exec {netns} " if netns else ""
+    answer = host.check_output(f"{inside}python3 -c {shlex.quote(program)} {shlex.quote(json.dumps(jobs))}")
+    found: dict[str, dict[str, Any]] = json.loads(answer)
+    return found
+
+
+def table(title: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Have a table printed at the end of the test run, whether its tests pass or not."""
+    lines = [head, *rows]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
+    shown = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+    TABLES.append("\n".join([title, *shown]))
+
+
+def reboot(name: str) -> None:
+    """Restart a host of the bed and wait until it answers over SSH: what is only in memory is gone."""
+    subprocess.run(["docker", "restart", hosts.container(name)], check=True, stdout=subprocess.DEVNULL)
+    hosts.up(name)

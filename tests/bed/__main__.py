@@ -65,8 +65,8 @@ def main() -> int:
                 packages.repository()
                 print(tailnet.operator().ipv4)
             case "tailnet-key":
-                tailnet.control()
                 tags = [f"tag:{tag.removeprefix('tag:')}" for tag in args.tag]
+                tailnet.control()
                 print(tailnet.key(tags, reusable=args.reusable, ephemeral=args.ephemeral, expiry=args.expiry))
             case "tailnet-alias":
                 tailnet.operator()

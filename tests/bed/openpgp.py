@@ -93,8 +93,12 @@ class Key:
         """The 20 bytes that name the key."""
         return hashlib.sha1(self._hashed(), usedforsecurity=False).digest()
 
-    def _signature(self, kind: int, covered: bytes, extra: bytes = b"") -> bytes:
-        hashed = _subpacket(2, struct.pack(">I", int(time.time()))) + _subpacket(33, b"\x04" + self.fingerprint) + extra
+    def _signature(self, kind: int, covered: bytes, extra: bytes = b"", at: float | None = None) -> bytes:
+        hashed = (
+            _subpacket(2, struct.pack(">I", int(time.time() if at is None else at)))
+            + _subpacket(33, b"\x04" + self.fingerprint)
+            + extra
+        )
         head = struct.pack(">BBBBH", 4, kind, EDDSA, SHA512, len(hashed)) + hashed
         digest = hashlib.sha512(covered + head + b"\x04\xff" + struct.pack(">I", len(head))).digest()
         made = self._private.sign(digest)
@@ -106,7 +110,8 @@ class Key:
         """The public key, not armored: the content of a `.gpg` file that apt's Signed-By names."""
         user = self.user.encode()
         covered = self._hashed() + b"\xb4" + struct.pack(">I", len(user)) + user
-        certified = self._signature(CERTIFICATION, covered, _subpacket(27, MAY_SIGN))
+        # Dated with the key, so that the file is the same bytes (and has the same digest) whenever it is written.
+        certified = self._signature(CERTIFICATION, covered, _subpacket(27, MAY_SIGN), at=self.created)
         return packet(PUBLIC_KEY, self._body) + packet(USER_ID, user) + certified
 
     def clearsign(self, text: str) -> str:

@@ -6,15 +6,17 @@ digests, keys) is written beside it as `generated.yml` and `secrets.yml`.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import secrets
 import shutil
 import sys
+import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import hosts, images, sidecars, walg
+from . import hosts, images, packages, sidecars, tailnet, walg
 from .artifacts import artifact
 from .shell import text
 
@@ -46,7 +48,11 @@ class Stage:
         reference = sidecars.push(images.api(), "sapflux/api")
         program = walg.program()
         sidecars.bucket(self.bucket)
+        packages.repository()
+        tailnet.operator()
         hosts.up(self.host, memory=memory, admin=False)
+        tailnet.trust(self.host)
+        tailnet.alias(self.host)
         self._inventory(reference, program)
 
     def _inventory(self, image: str, program: walg.Program) -> None:
@@ -57,6 +63,12 @@ class Stage:
             (self.inventory / "hosts.yml").write_text(
                 (LOCAL / "hosts.yml").read_text().replace("demo:", f"{self.host}:")
             )
+        store = self.inventory / ".secrets.yml"
+        values = json.loads(store.read_text().removeprefix("---\n")) if store.exists() else self._secrets()
+        if tailnet.find(self.host) is None:
+            # A key is good for one node: a host that was made anew needs another one.
+            values["TAILSCALE_AUTH_KEY"] = tailnet.key()
+        self._write(store, values, 0o600)
         caddy = artifact("caddy")
         # JSON is YAML; written atomically, so that an interrupted demo leaves no half a file.
         self._write(
@@ -71,24 +83,37 @@ class Stage:
                     "objects_endpoint": f"http://{sidecars.MINIO.endpoint}",
                     "registry": sidecars.REGISTRY.endpoint,
                     "bucket": self.bucket,
+                    # A person computes it from the second copy of the key.
+                    "key_fingerprint": hashlib.sha256(values["BACKUP_ENCRYPTION_KEY"].encode()).hexdigest()[:16],
+                    "tailnet": {
+                        "login_server": tailnet.LOGIN_SERVER,
+                        "repository": packages.url(),
+                        "key_sha256": self._signing_key(),
+                        "version": packages.current(),
+                    },
                 }
             },
             0o644,
         )
-        store = self.inventory / ".secrets.yml"
-        if not store.exists():
-            self._write(
-                store,
-                {
-                    # With characters that break whoever quotes a secret carelessly.
-                    "APP_DB_PASSWORD": f"{secrets.token_urlsafe(24)}'\"%&\\ $x",
-                    "BACKUP_ACCESS_KEY_ID": sidecars.ACCESS_KEY,
-                    "BACKUP_SECRET_ACCESS_KEY": sidecars.SECRET_KEY,
-                    "APP_S3_ACCESS_KEY_ID": sidecars.ACCESS_KEY,
-                    "APP_S3_SECRET_ACCESS_KEY": sidecars.SECRET_KEY,
-                },
-                0o600,
-            )
+
+    @staticmethod
+    def _secrets() -> dict[str, str]:
+        return {
+            # With characters that break whoever quotes a secret carelessly.
+            "APP_DB_PASSWORD": f"{secrets.token_urlsafe(24)}'\"%&\\ $x",
+            "BACKUP_ENCRYPTION_KEY": secrets.token_hex(32),
+            "BACKUP_ACCESS_KEY_ID": sidecars.ACCESS_KEY,
+            "BACKUP_SECRET_ACCESS_KEY": sidecars.SECRET_KEY,
+            "APP_S3_ACCESS_KEY_ID": sidecars.ACCESS_KEY,
+            "APP_S3_SECRET_ACCESS_KEY": sidecars.SECRET_KEY,
+        }
+
+    @staticmethod
+    def _signing_key() -> str:
+        """SHA-256 of the key that signs the package repository."""
+        place = packages.key_url().replace(packages.NAME, packages.REPOSITORY.address)
+        with urllib.request.urlopen(place, timeout=30) as answer:
+            return hashlib.sha256(answer.read()).hexdigest()
 
     @staticmethod
     def _write(path: Path, content: object, mode: int) -> None:
@@ -106,8 +131,9 @@ class Stage:
         return os.environ | {"ANSIBLE_CONFIG": str(hosts.ROOT / "ansible.cfg"), "PYTHONUNBUFFERED": "1"}
 
     def sudo(self, command: str) -> str:
-        """Run a command as root over SSH and return what it prints."""
-        return text("ssh", "-F", str(hosts.ssh_config()), "-l", hosts.ADMIN, self.host, f"sudo {command}")
+        """Run a command as root over SSH, the way in that is left after the lockdown, and return what it prints."""
+        name = f"{self.host}-tailnet"
+        return text("ssh", "-F", str(hosts.ssh_config()), "-l", hosts.ADMIN, name, f"sudo {command}")
 
     def ca(self) -> str:
         """The root certificate of the host's own CA, PEM."""
@@ -116,6 +142,8 @@ class Stage:
     def remove(self) -> None:
         """Remove the host and its bucket's content; the sidecars stay for others."""
         hosts.down(self.host)
+        if tailnet.CONTROL.healthy():
+            tailnet.delete(self.host)
         if sidecars.MINIO.healthy():
             sidecars.drop_bucket(self.bucket)
 

@@ -2,8 +2,9 @@
 
 Everything is the real program: hosts install Tailscale from :mod:`tests.bed.packages`, join with a key and talk over a
 kernel tun. Control and DERP speak TLS under a name, as in production; the certificate comes from a CA of the bed that
-`trust()` puts into a host's trust store. Nothing asks the internet: the DERP map is the embedded one, update checks and
-log uploads are off. One control server serves every scenario and checkout of this machine; nodes bear the names of
+`trust()` puts into a host's trust store. Nothing needs the internet: the DERP map is the embedded one, update checks
+and log uploads are off (tailscaled looks for a resolver of its vendor when it first finds port 80 of control closed,
+and goes on without). One control server serves every scenario and checkout of this machine; nodes bear the names of
 their hosts, which are unique on the machine, so callers never meet. The way of a test::
 
     tailnet.control()                                  # start it (also: python -m tests.bed tailnet)
@@ -43,7 +44,19 @@ DOMAIN = "tailnet.test"
 USER = "bed"
 TAGS = ("tag:server", "tag:operator", "tag:runner")
 CONFIG = "etc/headscale"
-TRUSTED = "/usr/local/share/ca-certificates/sapflux-bed.crt"
+# Changes nothing when the CA is the one that is trusted already.
+PREPARE = """\
+trusted=/usr/local/share/ca-certificates/sapflux-bed.crt
+settings=/usr/local/lib/systemd/system/tailscaled.service.d
+cat >$trusted.new
+if cmp -s $trusted.new $trusted; then rm $trusted.new; exit 0; fi
+mkdir -p $settings
+printf '[Service]\\nEnvironment=TS_NO_LOGS_NO_SUPPORT=true\\n' >$settings/bed.conf
+mv $trusted.new $trusted
+update-ca-certificates >/dev/null 2>&1
+systemctl daemon-reload
+! systemctl --quiet is-active tailscaled || systemctl restart tailscaled
+"""
 
 
 class _Control(sidecars.Sidecar):
@@ -198,14 +211,11 @@ def ca() -> str:
 
 
 def trust(host: str) -> None:
-    """Put the bed's CA into a host's trust store; a tailscaled that runs is restarted, else it never sees it."""
-    hosts.execute(
-        host,
-        f"cat >{TRUSTED}.new; ! cmp -s {TRUSTED}.new {TRUSTED} || {{ rm {TRUSTED}.new; exit 0; }}; "
-        f"mv {TRUSTED}.new {TRUSTED}; update-ca-certificates >/dev/null 2>&1; "
-        "! systemctl --quiet is-active tailscaled || systemctl restart tailscaled",
-        stdin=ca().encode(),
-    )
+    """Prepare a host for this tailnet: the bed's CA in its trust store, and no upload of logs to the vendor.
+
+    A tailscaled that runs already is restarted, else it sees neither.
+    """
+    hosts.execute(host, PREPARE, stdin=ca().encode())
 
 
 def _ask(*arguments: str) -> Any:
@@ -220,7 +230,11 @@ def key(
     """Make a pre-auth key (a secret); `tags` are among TAGS.
 
     Without tags the node becomes the user's: its node key expires. `expiry` is how long the key can be used to join.
+    Raises BedError for a tag that the policy does not know; headscale would hand out a key for it all the same.
     """
+    unknown = sorted(set(tags) - set(TAGS))
+    if unknown:
+        raise BedError(f"the tailnet's policy has no {', '.join(unknown)}: there are {', '.join(TAGS)}")
     argv = ["preauthkeys", "create", "--expiration", expiry]
     if tags:
         argv += ["--tags", ",".join(tags)]
@@ -265,7 +279,11 @@ def node(name: str) -> Node:
 
 
 def delete(name: str) -> None:
-    """Remove every node of this name, if there are any; a machine that was one has to join anew."""
+    """Remove every node of this name, if there are any.
+
+    The machine has to join anew, and knows it at the latest when its tailscaled is started again: until then its
+    requests are refused while its BackendState stays Running.
+    """
     for found in nodes():
         if name in {found.name, found.hostname}:
             _ask("nodes", "delete", "--identifier", str(found.id), "--force")

@@ -27,6 +27,7 @@ download)
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends --download-only \
         postgresql-17 postgresql-17-postgis-3 postgresql-17-postgis-3-scripts python3-psycopg2 \
         docker.io docker-cli docker-compose iptables nftables \
-        unattended-upgrades needrestart systemd-timesyncd apparmor procps zstd
+        unattended-upgrades needrestart systemd-timesyncd apparmor procps zstd \
+        kmod libpam-passwdqc systemd-zram-generator lynis
     ;;
 esac

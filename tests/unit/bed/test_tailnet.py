@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import ssl
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 from cryptography import x509
 
-from tests.bed import hosts, pki, tailnet
+from tests.bed import hosts, packages, pki, tailnet
 from tests.bed.shell import BedError
 
 SAID = {
@@ -104,6 +105,20 @@ def test_a_key_without_tags_is_the_users(answers: Callable[[dict[str, Any]], Ask
     asked = answers({"preauthkeys create": {"key": "hskey"}, "users list": [{"id": "3", "name": "bed"}]})
     assert tailnet.key((), ephemeral=True) == "hskey"
     assert asked[-1] == ("preauthkeys", "create", "--expiration", "1h", "--user", "3", "--ephemeral")
+
+
+def test_a_tag_without_an_owner_is_refused(answers: Callable[[dict[str, Any]], Asked]) -> None:
+    asked = answers({})
+    with pytest.raises(BedError, match=r"policy has no tag:web: there are tag:server, tag:operator, tag:runner"):
+        tailnet.key(("tag:server", "tag:web"))
+    assert asked == []
+
+
+@pytest.mark.parametrize(
+    "script", [tailnet.PREPARE, tailnet.INSTALL.format(key=packages.key_url())], ids=["prepare", "install"]
+)
+def test_preparations_are_valid_shell(script: str) -> None:
+    subprocess.run(["sh", "-n"], input=script.encode(), check=True)
 
 
 def test_the_alias_keeps_the_identity_and_goes_through_the_operator() -> None:
