@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the sapflux.hosting authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The administrator's account, keys and sudo rule, and the time zone: what a host needs that is not a plain file.
+"""The administrator's account, keys and sudo rule, time zone and locale: what a host needs that is not a plain file.
 
 Private to the collection. Every step plans first and returns what it would do, so that check mode is the same code.
 """
@@ -32,6 +32,7 @@ SUDOERS = "90-sapflux"
 NO_SHELLS = ("/usr/sbin/nologin", "/sbin/nologin", "/bin/false", "/usr/bin/false")
 _USER = re.compile(r"^[a-z_][a-z0-9_-]{0,31}$")
 _ZONE = re.compile(r"^[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*$")
+_LOCALE = re.compile(r"^[A-Za-z0-9_.@-]+$")
 
 
 class SetupError(Exception):
@@ -127,7 +128,7 @@ class Host:
 
     def __init__(self, root: Path = Path("/"), run: Run = run) -> None:
         self.root = root
-        self._run = run
+        self.run = run
 
     def at(self, path: str) -> Path:
         """Return where an absolute path of the host lies."""
@@ -143,7 +144,7 @@ class Host:
 
     def must(self, argv: List[str], what: str) -> None:
         """Run a command that has to succeed. Raises SetupError with its last line."""
-        done = self._run(argv)
+        done = self.run(argv)
         if done.returncode != 0:
             lines = (done.stderr.strip() or done.stdout.strip() or "no reason given").splitlines()
             raise SetupError(f"{what} failed: {lines[-1]}")
@@ -218,7 +219,19 @@ class Host:
             with contextlib.suppress(FileNotFoundError):
                 staged.unlink()
 
-    # --- time zone
+    # --- root
+
+    def plan_root_lock(self) -> List[Change]:
+        """Plan that root has no password. There must be another way to become root, which is the caller's to know."""
+        lines = self.at("/etc/shadow").read_text(encoding="utf-8").splitlines()
+        secrets = [line.split(":")[1] for line in lines if line.startswith("root:")]
+        # "!" and "*" start what no password can match; an empty field would be a password that everybody knows.
+        if all(secret.startswith(("!", "*")) for secret in secrets):
+            return []
+        argv = ["usermod", "--lock", "root"]
+        return [Change("locked root's password", lambda: self.must(argv, "locking root's password"))]
+
+    # --- time zone and locale
 
     def plan_timezone(self, zone: str) -> List[Change]:
         """Plan /etc/localtime (and /etc/timezone where the host has one)."""
@@ -238,6 +251,29 @@ class Host:
             text = f"{zone}\n"
             changes.append(Change(f"wrote {zone} to /etc/timezone", lambda: _replace(name, text, 0o644)))
         return changes
+
+    def plan_locale(self, locale: str) -> List[Change]:
+        """Plan LANG in /etc/locale.conf, where both systemd and PAM look it up; other lines of it stay."""
+        if not _LOCALE.match(locale):
+            raise SetupError(f"{locale!r} is no locale; write one such as C.UTF-8 or de_CH.UTF-8")
+        path = self.at("/etc/locale.conf")
+        before = path.read_text(encoding="utf-8") if path.is_file() else ""
+        kept = [line for line in before.splitlines() if not line.startswith("LANG=")]
+        after = "\n".join([f"LANG={locale}", *kept]) + "\n"
+        if sorted(before.splitlines()) == sorted(after.splitlines()):
+            return []
+        if not self._has_locale(locale):
+            raise SetupError(
+                f"this host has no locale {locale!r}; install Debian's package locales-all, or take C.UTF-8, "
+                "which every host has"
+            )
+        return [Change(f"set the locale to {locale}", lambda: _replace(path, after, 0o644), str(path), before, after)]
+
+    def _has_locale(self, locale: str) -> bool:
+        def plain(name: str) -> str:
+            return name.lower().replace("-", "")
+
+        return plain(locale) in {"c", "posix", *(plain(line) for line in self.run(["locale", "-a"]).stdout.split())}
 
 
 @dataclass

@@ -23,6 +23,7 @@ class Fake(hs.Host):
         self.login = login
         self.present = present
         self.fail = ""
+        self.locales = ""
         for path in ("home/ops", "etc/sudoers.d", "usr/share/zoneinfo/Europe", "usr/share/zoneinfo/Etc"):
             (root / path).mkdir(parents=True)
         for zone in ("UTC", "Europe/Zurich", "Etc/UTC"):
@@ -33,7 +34,8 @@ class Fake(hs.Host):
         """Record the call; fail the named program."""
         self.calls.append(argv)
         failed = argv[0] == self.fail
-        return subprocess.CompletedProcess(argv, int(failed), "", "syntax error near line 2" if failed else "")
+        out = self.locales if argv[0] == "locale" else ""
+        return subprocess.CompletedProcess(argv, int(failed), out, "syntax error near line 2" if failed else "")
 
     def account(self, name: str) -> hs.Account | None:
         """The one account."""
@@ -203,6 +205,38 @@ def test_unknown_time_zones_are_refused(tmp_path: Path, zone: str) -> None:
     """No link to anywhere else."""
     with pytest.raises(hs.SetupError, match="time zone"):
         Fake(tmp_path).plan_timezone(zone)
+
+
+@pytest.mark.parametrize(
+    ("secret", "locked"), [("!", True), ("*", True), ("!$y$j9T$abc", True), ("$y$j9T$abc", False), ("", False)]
+)
+def test_roots_password_is_locked_unless_it_is(tmp_path: Path, secret: str, locked: bool) -> None:
+    """An empty field is a password that everybody knows."""
+    host = Fake(tmp_path)
+    (tmp_path / "etc/shadow").write_text(f"daemon:$y$x:1::::::\nroot:{secret}:20000:0:99999:7:::\n")
+    assert act(host.plan_root_lock()) == ([] if locked else ["locked root's password"])
+    assert host.calls == ([] if locked else [["usermod", "--lock", "root"]])
+
+
+def test_the_locale_is_set_and_other_lines_stay(tmp_path: Path) -> None:
+    """C.UTF-8 is on every host; LC_* of somebody else stays; the second run plans nothing."""
+    host = Fake(tmp_path)
+    path = tmp_path / "etc/locale.conf"
+    path.write_text("LC_TIME=en_DK.UTF-8\nLANG=en_US.UTF-8\n")
+    host.locales = "C\nC.utf8\nPOSIX\n"
+    assert act(host.plan_locale("C.UTF-8")) == ["set the locale to C.UTF-8"]
+    assert path.read_text() == "LANG=C.UTF-8\nLC_TIME=en_DK.UTF-8\n"
+    assert host.plan_locale("C.UTF-8") == []
+
+
+@pytest.mark.parametrize("locale", ["tlh_QO.UTF-8", "C.UTF-8\nLD_PRELOAD=x", ""])
+def test_locales_that_the_host_lacks_are_refused(tmp_path: Path, locale: str) -> None:
+    """And nothing is written."""
+    host = Fake(tmp_path)
+    host.locales = "C\nC.utf8\n"
+    with pytest.raises(hs.SetupError, match="locale"):
+        host.plan_locale(locale)
+    assert not (tmp_path / "etc/locale.conf").exists()
 
 
 def test_planning_writes_nothing(tmp_path: Path) -> None:
