@@ -26,6 +26,9 @@ from ._file_set_spec import FileSetError, SetSpec, UnitSpec
 from ._file_set_stage import Validators
 from ._file_set_units import Systemd, UnitError, UnitState, is_unit_file, triggered, unit_of
 
+REPORT_TIMEOUT = 30.0
+"""Seconds that one of the reports may take."""
+
 
 class FileSet:
     """One set on one host. C(root), C(runner), C(which), C(sleep) and C(tick) are seams for tests; on a host the
@@ -60,6 +63,7 @@ class FileSet:
             "recovered": False,
             "backup": None,
             "skipped_validation": [],
+            "reports": [],
         }
 
     def apply(self, check: bool = False, with_diff: bool = False) -> dict[str, Any]:
@@ -72,11 +76,17 @@ class FileSet:
                 self._make_state_dir()
             with self.disk.locked(self.store.lock, self.spec.name, create=not check, wait=self._lock_wait):
                 self._locked(check, with_diff)
+                self.result["reports"] = [self._report(argv) for argv in self.spec.report]
         except UnitError as error:
             raise self._unit_failure(error, "") from error
         except OSError as error:
             raise FileSetError(f"file_set {self.spec.name}: {self.disk.explain(error)}.") from error
         return self.result
+
+    def _report(self, argv: Sequence[str]) -> dict[str, Any]:
+        """Read what the running system has; a program that fails is an answer too."""
+        outcome = self._run(argv, None, REPORT_TIMEOUT)
+        return {"rc": outcome.rc, "stdout": self._mask(outcome.out), "stderr": self._mask(outcome.err)}
 
     def _make_state_dir(self) -> None:
         self.disk.make_private_dirs(self.store.state_dir)

@@ -83,10 +83,11 @@ ARGUMENT_SPEC: dict[str, dict[str, Any]] = {
     },
     "probe": {"type": "list", "elements": "list", "default": []},
     "probe_timeout": {"type": "int", "default": 30},
+    "report": {"type": "list", "elements": "list", "default": []},
     "payload": {"type": "str", "no_log": True},
 }
 
-COMMAND_LISTS = ("validate", "check_installed", "commands", "probe")
+COMMAND_LISTS = ("validate", "check_installed", "commands", "probe", "report")
 SOURCES = ("template", "content", "source")
 
 
@@ -150,6 +151,7 @@ class SetSpec:
     units: tuple[UnitSpec, ...] = ()
     probe: tuple[tuple[str, ...], ...] = ()
     probe_timeout: int = 30
+    report: tuple[tuple[str, ...], ...] = ()
 
 
 def pack(contents: Mapping[str, bytes]) -> str:
@@ -365,4 +367,5 @@ def parse(params: Mapping[str, Any], contents: Mapping[str, bytes]) -> SetSpec:
         ),
         probe=_argvs(params["probe"]),
         probe_timeout=params["probe_timeout"],
+        report=_argvs(params["report"]),
     )

@@ -186,6 +186,14 @@ options:
     description: Seconds until the probes must have succeeded.
     type: int
     default: 30
+  report:
+    description:
+      - Argument lists run at the end of every run, in check mode and without a change too, which must only read. A role
+        sees in RV(reports) what the running system has, and needs no task of its own for that.
+      - One that fails fails nothing.
+    type: list
+    elements: list
+    default: []
   payload:
     description: The packed contents. Filled in by the action; refused in a task.
     type: str
@@ -273,6 +281,21 @@ skipped_validation:
   returned: always
   type: list
   elements: dict
+reports:
+  description: What each command of O(report) printed, in their order.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    rc:
+      description: Its exit code; 127 where the program does not exist.
+      type: int
+    stdout:
+      description: Its output.
+      type: str
+    stderr:
+      description: Its errors.
+      type: str
 """
 
 from ansible.module_utils.basic import AnsibleModule

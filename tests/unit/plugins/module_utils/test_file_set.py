@@ -29,6 +29,7 @@ SHAPE = {
     "recovered": bool,
     "backup": (str, type(None)),
     "skipped_validation": list,
+    "reports": list,
 }
 MARKER = "s3cr3t-marker-value"
 
@@ -451,6 +452,29 @@ def test_secrets_are_in_no_message(host: Host) -> None:
         assert MARKER not in str(caught.value), part
         assert "use X" in str(caught.value), "the rest of the message stays readable"
         assert not host.exists("/etc/s")
+
+
+def test_reports_what_the_system_has_on_every_run(host: Host) -> None:
+    """After a change, without one and in check mode; a program that fails or is missing is an answer."""
+    host.programs["good"] = lambda _argv: Outcome(0, host.read("/etc/a") if host.exists("/etc/a") else "nothing")
+    host.programs["bad"] = lambda _argv: Outcome(3, "", "no table")
+    asked = wish(("/etc/a", "x"), report=(("good",), ("bad",), ("gone",)))
+    assert host.apply(asked, check=True)["reports"][0]["stdout"] == "nothing"
+    for changed in (True, False):
+        result = host.apply(asked)
+        assert_shape(result)
+        assert result["changed"] is changed
+        assert [(one["rc"], one["stdout"], one["stderr"]) for one in result["reports"]] == [
+            (0, "x", ""),
+            (3, "", "no table"),
+            (127, "", "gone is not installed"),
+        ]
+
+
+def test_reports_hold_no_secret(host: Host) -> None:
+    host.programs["leaky"] = lambda _argv: Outcome(0, f"key {MARKER}", f"{MARKER}!")
+    secret = files(("/etc/s", f"PASSWORD={MARKER}\n"), secret=True, mode=0o600)
+    assert MARKER not in repr(host.apply(wish(files=secret, report=(("leaky",),))))
 
 
 def test_state_absent_takes_away_what_is_ours_and_nothing_else(host: Host) -> None:

@@ -46,7 +46,17 @@ def test_installs_reports_and_repeats(tmp_path: Path, capsys: pytest.CaptureFixt
     assert (tmp_path / "a").read_text() == MARKER
     second = run_module(capsys, args)
     assert not second["changed"]
-    keys = {"changed", "files", "directories", "units", "activated", "recovered", "backup", "skipped_validation"}
+    keys = {
+        "changed",
+        "files",
+        "directories",
+        "units",
+        "activated",
+        "recovered",
+        "backup",
+        "skipped_validation",
+        "reports",
+    }
     assert second.keys() - {"invocation"} == keys
     assert MARKER not in json.dumps([predicted, first, second])
     assert args["payload"] not in json.dumps([predicted, first, second])
@@ -115,5 +125,5 @@ def test_the_examples_use_only_options_that_exist() -> None:
 def test_the_return_value_is_documented() -> None:
     returned = yaml.safe_load(file_set.RETURN)
     assert returned.keys() == {
-        "files", "directories", "units", "activated", "recovered", "backup", "skipped_validation"
+        "files", "directories", "units", "activated", "recovered", "backup", "skipped_validation", "reports"
     }  # fmt: skip
