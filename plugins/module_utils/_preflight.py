@@ -10,7 +10,7 @@ import pathlib
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Optional
 
 MARK = "SAPFLUX-PREFLIGHT "
 NO_PYTHON = "SAPFLUX-NO-PYTHON "
@@ -28,6 +28,32 @@ _CHANGED_KEY = "REMOTE HOST IDENTIFICATION HAS CHANGED"
 
 class HostError(Exception):
     """A host that cannot carry the stack; the message is one line with the way out."""
+
+
+class NoAnswerError(Exception):
+    """A host that does not answer at one of its addresses; the message is one line with the way out."""
+
+
+def places(public: Optional[str], tailnet: str, state: Optional[Mapping[str, Any]]) -> list[Optional[str]]:
+    """Addresses to try, in order. ``state`` is the lockdown as it was last seen, None where nobody has looked yet.
+
+    A closed port costs a wait and an unknown name costs nothing, so the tailnet is first unless the host is known to be
+    open.
+    """
+    if not tailnet or tailnet == public:
+        return [tailnet or public]
+    known_open = state is not None and not state.get("locked")
+    return [public, tailnet] if known_open else [tailnet, public]
+
+
+def nowhere(lines: Sequence[str]) -> str:
+    """The message for a host that answers at none of its addresses."""
+    if len(lines) == 1:
+        return lines[0]
+    return (
+        "\n".join(lines) + "\nA locked host opens SSH for your networks when its tailnet has been down for a while: "
+        "try again in three minutes, or run `lockdown open` at the provider's console"
+    )
 
 
 def command(paths: Sequence[str]) -> str:

@@ -110,6 +110,15 @@ def free_mb(path: str) -> tuple[int, str]:
     return status.f_bavail * status.f_frsize // 1048576, place
 
 
+def lockdown(state: str, configuration: str) -> dict[str, Any]:
+    """What the lockdown of the host remembers; `locked` is false where it is only prepared, {} where there is none."""
+    try:
+        found = json.loads(state)
+    except ValueError:
+        found = None
+    return found if isinstance(found, dict) else {"locked": False} if configuration else {}
+
+
 def look(paths: list[str]) -> dict[str, Any]:
     """Everything preflight wants to know about this host."""
     nodename = os.uname().nodename
@@ -123,7 +132,10 @@ def look(paths: list[str]) -> dict[str, Any]:
         processor_vcpus=os.cpu_count() or 1,
         default_ipv4=default_ipv4(read("/proc/net/route")),
         packages=packages(dpkg()),
-        sapflux={"free_mb": {path: free_mb(path)[0] for path in paths}},
+        sapflux={
+            "free_mb": {path: free_mb(path)[0] for path in paths},
+            "lockdown": lockdown(read("/var/lib/sapflux/lockdown.json"), read("/etc/sapflux/lockdown.json")),
+        },
     )
     return {
         "facts": facts,

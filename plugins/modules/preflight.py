@@ -14,6 +14,9 @@ author: The sapflux.hosting authors (@sapflux)
 description:
   - Finds out how to log in, as the admin user, as the user of the inventory, or, on first contact with a fresh server,
     as root. Later tasks log in the same way, because C(ansible_user) is set for the rest of the run.
+  - Finds out where, too. A host with the variable C(sapflux_tailnet_host) (its name or address on the tailnet) is
+    tried there first, unless it is known to be open, and then at C(ansible_host). Later tasks go where it answered,
+    because C(ansible_host) is set for the rest of the run; C(sapflux_public_host) keeps the address of the inventory.
   - Then, in the same round trip, collects the facts the roles of this collection need, installed packages included.
     They have the names and shapes of M(ansible.builtin.setup) and M(ansible.builtin.package_facts).
   - Refuses, with one line each, a host that does not answer, runs another distribution, has no Python, gives no root,
@@ -26,6 +29,10 @@ options:
   admin_user:
     description: The login the role M(sapflux.hosting.base#role) makes. It is tried first.
     type: str
+  tailnet_host:
+    description: The host's name or address on the tailnet, where the variable C(sapflux_tailnet_host) does not say.
+    type: str
+    default: ""
   distributions:
     description: Distributions that are good, each with its major versions.
     type: dict
@@ -49,6 +56,10 @@ user:
   description: The login that works; null where the connection has none.
   returned: success
   type: str
+address:
+  description: Where it was reached; null where the connection has no address.
+  returned: success
+  type: str
 ansible_facts:
   description: Facts for the roles.
   returned: success
@@ -66,5 +77,8 @@ ansible_facts:
     processor_vcpus: {description: Number of processors., type: int, returned: success}
     default_ipv4: {description: Interface and address of the default route., type: dict, returned: success}
     packages: {description: "Installed packages, each a list of version and arch.", type: dict, returned: success}
-    sapflux: {description: "free_mb: MiB free by path.", type: dict, returned: success}
+    sapflux:
+      description: "free_mb: MiB free by path. lockdown: what the host's lockdown remembers, empty where there is none."
+      type: dict
+      returned: success
 """

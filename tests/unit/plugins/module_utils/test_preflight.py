@@ -247,3 +247,17 @@ def test_packages_leaves_out_what_is_not_installed() -> None:
 def test_memory() -> None:
     assert remote.memory_mb("MemFree: 1 kB\nMemTotal:        2097152 kB\n") == 2048
     assert remote.memory_mb("") == 0
+
+
+@pytest.mark.parametrize(
+    ("state", "configuration", "expected"),
+    [
+        ('{"locked": true, "since": "2026-11-25T01:02:03Z"}', "{}", {"locked": True, "since": "2026-11-25T01:02:03Z"}),
+        ("", '{"rules": "/etc/nftables.d/sapflux.nft"}', {"locked": False}),
+        ('{"locked": tr', "{}", {"locked": False}),
+        ("[]", "", {}),
+        ("", "", {}),
+    ],
+)
+def test_the_lockdown_of_a_host_is_a_fact(state: str, configuration: str, expected: dict[str, Any]) -> None:
+    assert remote.lockdown(state, configuration) == expected
