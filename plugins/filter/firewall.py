@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.sapflux.hosting.plugins.module_utils._firewall import FirewallError, drift, networks, ruleset
+from ansible_collections.sapflux.hosting.plugins.module_utils._firewall import FirewallError, ruleset
+from ansible_collections.sapflux.hosting.plugins.module_utils._firewall_drift import drift
+from ansible_collections.sapflux.hosting.plugins.module_utils._networks import networks
 
 
 def firewall_ruleset(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -20,15 +22,18 @@ def firewall_ruleset(options: Mapping[str, Any]) -> dict[str, Any]:
         raise AnsibleFilterError(str(error)) from error
 
 
-def firewall_drift(listing: str, wanted: Mapping[str, Any]) -> list[str]:
-    """Return what differs between `nft -j list table inet sapflux` and the wanted rules."""
-    return drift(listing, wanted)
+def firewall_drift(listing: str, expected: str) -> list[str]:
+    """Return what differs between the table that the kernel runs and the one in the file, as nft prints both."""
+    return drift(listing, expected)
 
 
-def networks_of(cidrs: object, name: str) -> list[str]:
-    """Return CIDR strings sorted and joined where they overlap; `name` is the option that an error names."""
+def networks_of(cidrs: object, name: str, cloudflare: Sequence[str] = ()) -> list[str]:
+    """Return CIDR strings sorted and joined where they overlap; `name` is the option that an error names.
+
+    `cloudflare` is what the word `cloudflare` stands for, the collection's own list where it is empty.
+    """
     problems: list[str] = []
-    found = networks(cidrs, name, problems)
+    found = networks(cidrs, name, problems, cloudflare)
     if problems:
         raise AnsibleFilterError("; ".join(problems))
     return [str(network) for network in found]
