@@ -62,6 +62,10 @@ class DockerAPI:
             raise DockerError(f"Docker refused {url.split('?')[0]} with {status}: {_message(body)}")
         return json.loads(body)
 
+    def ask(self, url: str) -> t.Any:
+        """The parsed answer to a GET. Raises DockerError when the engine refuses."""
+        return self._json(url)
+
     def containers(self, project: str) -> list[dict[str, t.Any]]:
         """All containers of a Compose project, running or not, but none of `docker compose run`."""
         labels = [f"com.docker.compose.project={project}", "com.docker.compose.oneoff=False"]

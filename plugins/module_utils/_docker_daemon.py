@@ -26,10 +26,11 @@ from ansible_collections.sapflux.hosting.plugins.module_utils._docker_api import
 Config = Dict[str, Any]
 Run = Callable[[List[str]], "subprocess.CompletedProcess[str]"]
 
-# Keys that the engine takes over on SIGHUP (`dockerd` reference, "Miscellaneous options", engine 26).
+# Keys that the engine takes over on SIGHUP (`dockerd` reference, "Configuration reload behavior", engine 26).
 RELOADABLE = frozenset(
     {
         "allow-nondistributable-artifacts",
+        "authorization-plugins",
         "debug",
         "default-runtime",
         "features",
@@ -44,6 +45,17 @@ RELOADABLE = frozenset(
         "shutdown-timeout",
     }
 )
+# Of these the ones whose default comes back on SIGHUP when the key is gone from the file. The others keep the value
+# they had (the engine passes over what is not set), so that taking them out needs a restart.
+FORGOTTEN_ON_RELOAD = frozenset(
+    {
+        "authorization-plugins",
+        "features",
+        "max-concurrent-downloads",
+        "max-concurrent-uploads",
+        "max-download-attempts",
+    }
+)
 
 
 class DockerError(Exception):
@@ -56,11 +68,30 @@ def changed_keys(old: Config, new: Config) -> List[str]:
     return sorted(key for key in set(old) | set(new) if old.get(key, missing) != new.get(key, missing))
 
 
-def action_for(keys: List[str]) -> str:
-    """Return `none`, `reload` or `restart` for a list of changed keys."""
+def action_for(keys: List[str], wanted: Config) -> str:
+    """Return `none`, `reload` or `restart` for a list of changed keys, those included that `wanted` has no more."""
     if not keys:
         return "none"
-    return "reload" if RELOADABLE.issuperset(keys) else "restart"
+    enough = all(key in (RELOADABLE if key in wanted else FORGOTTEN_ON_RELOAD) for key in keys)
+    return "reload" if enough else "restart"
+
+
+def remap_refusal(applied: Optional[Config], wanted: Config, info: Optional[Config]) -> Optional[str]:
+    """Return why user namespaces cannot be switched on or off now, None when nothing stands against it.
+
+    The engine keeps what it has below another directory for each mapping, so a change hides all images, containers and
+    volumes, and files of volumes would belong to other users.
+    """
+    before = (applied or {}).get("userns-remap")
+    if info is not None:
+        mapped = any("name=userns" in option for option in info.get("SecurityOptions") or [])
+        before = before if bool(before) == mapped else ("default" if mapped else None)
+    if before == wanted.get("userns-remap"):
+        return None
+    if info is None:
+        return "the engine does not run, so nobody can say what it holds; start it first" if applied else None
+    held = [f"{info.get(key) or 0} {key.lower()}" for key in ("Containers", "Images") if info.get(key)]
+    return f"the engine holds {' and '.join(held)}, which the change would hide" if held else None
 
 
 def disagreements(info: Config, wanted: Config) -> List[str]:
@@ -197,6 +228,17 @@ class Engine:
         """Ask the engine about itself once."""
         return self._get(self.sock, "/info")
 
+    def running(self) -> List[str]:
+        """Return the names of the running containers.
+
+        With live-restore they run on without an engine; then the ids in the command lines of their shims are returned.
+        """
+        done = self._run(["docker", "ps", "--format", "{{.Names}}"])
+        if done.returncode == 0:
+            return done.stdout.split()
+        shims = self._run(["pgrep", "--list-full", "--full", "containerd-shim-.* -namespace moby "]).stdout
+        return [line.split(" -id ", 1)[1].split()[0][:12] for line in shims.splitlines() if " -id " in line]
+
     def validate(self, text: str) -> None:
         """Let dockerd judge a configuration. Raises DockerError with its own words."""
         with tempfile.TemporaryDirectory(prefix="docker-daemon-") as directory:
@@ -208,21 +250,32 @@ class Engine:
             reason = lines[-1].replace(str(staged), str(self.path))
             raise DockerError(f"dockerd refuses this configuration, {self.path} was left as it is: {reason}")
 
-    def activate(self, action: str, early_reload: bool = False) -> Config:
+    def activate(self, action: str, wanted: Config, early_reload: bool = False) -> Config:
         """Reload, restart or start the engine and wait until it answers; return its /info.
 
-        `early_reload` sends SIGHUP before a restart: it switches live-restore on, so that containers live on. Raises
+        `early_reload` sends SIGHUP before a restart: it switches live-restore on, so that containers live on. A signal
+        is only sent, not answered, so after one the engine is asked until it shows what it was given. Raises
         DockerError with the last lines of the journal.
         """
         if action == "restart" and early_reload:
             self._run(["systemctl", "reload", self.unit])
+            self._settle({"live-restore": wanted["live-restore"]})
         # systemd counts starts: after five in ten seconds it would refuse ours, too.
         if action in ("restart", "start"):
             self._run(["systemctl", "reset-failed", self.unit])
         done = self._run(["systemctl", action, self.unit])
         if done.returncode != 0:
             raise DockerError(f"the engine does not {action}: {self._journal() or done.stderr.strip()}")
-        return self.wait()
+        return self._settle(wanted) if action == "reload" else self.wait()
+
+    def _settle(self, wanted: Config) -> Config:
+        """Wait until the engine shows what it was given, 10 s at most; return its /info, whatever it shows then."""
+        deadline = time.monotonic() + min(10.0, self.timeout)
+        while True:
+            info = self.wait()
+            if not disagreements(info, wanted) or time.monotonic() > deadline:
+                return info
+            self._sleep(0.05)
 
     def stop(self) -> None:
         """Stop and disable the engine and the socket that would start it again. Raises DockerError."""
@@ -256,7 +309,7 @@ class Engine:
                 self.path.unlink()
         else:
             write_atomic(self.path, old)
-        self.activate("restart")
+        self.activate("restart", parse(old or "") or {})
 
     def remember(self, config: Config) -> None:
         """Record that the running engine has taken this configuration."""

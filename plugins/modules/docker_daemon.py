@@ -10,7 +10,7 @@ DOCUMENTATION = r"""
 module: docker_daemon
 version_added: 0.1.0
 author:
-  - the sapflux.hosting authors
+  - The sapflux.hosting authors (@sapflux)
 short_description: Configure and run the Docker engine
 description:
   - Writes C(/etc/docker/daemon.json), has C(dockerd --validate) judge it first, and makes the running engine take it.
@@ -18,6 +18,9 @@ description:
     When C(live-restore) is being switched on, it is switched on before the restart, so that containers keep running.
   - Waits until the engine answers. When it does not come up, the old file is put back and the engine started with it.
   - A run that was cut off between writing and restarting is completed by the next one.
+  - Installs the packages of the engine first when told which (O(packages)). One engine is replaced by that of another
+    repository only while no container runs.
+  - C(userns-remap) is refused once the engine holds containers or images, which the change would hide.
 attributes:
   check_mode:
     description: Predicts the changes and makes none.
@@ -37,6 +40,24 @@ options:
     description: The whole content of C(daemon.json).
     type: dict
     default: {}
+  packages:
+    description:
+      - The packages of the engine. Left out, they are not looked at.
+      - A dict of C(names) (all of them), C(versioned) (those that C(version) is about), C(held) (those that change only
+        when this says so), C(conflicts) (those that have to go), C(version) (a pattern such as V(26.1.*)), C(hold),
+        C(upgrade) (to the newest of the source), C(url) and C(fingerprint) of a repository other than the system's own
+        and of its key, which is fetched from C(<url>/gpg).
+    type: dict
+    suboptions:
+      names: {description: Packages., type: list, elements: str, required: true}
+      versioned: {description: Packages of the engine's version., type: list, elements: str, required: true}
+      held: {description: Packages to hold., type: list, elements: str, required: true}
+      conflicts: {description: Packages to remove., type: list, elements: str, default: []}
+      version: {description: Version or pattern., type: str, default: ""}
+      hold: {description: Whether to hold them., type: bool, default: true}
+      upgrade: {description: Whether to bring them to the newest version., type: bool, default: false}
+      url: {description: Repository., type: str, default: ""}
+      fingerprint: {description: 40 hexadecimal digits., type: str, default: ""}
   members:
     description:
       - Exactly these users are members of the group C(docker). Membership is as good as being root.
@@ -87,6 +108,12 @@ members:
   type: list
   elements: str
   returned: always
+packages:
+  description: What was done to the packages, one thing an item.
+  type: list
+  elements: str
+  returned: always
+  sample: [install docker.io, hold docker.io]
 engine:
   description: What the engine says about itself. Empty when it does not run.
   type: dict
@@ -112,9 +139,22 @@ from ansible_collections.sapflux.hosting.plugins.module_utils._docker_daemon imp
     disagreements,
     group_members,
     parse,
+    remap_refusal,
     render,
 )
+from ansible_collections.sapflux.hosting.plugins.module_utils._docker_packages import Packages, Plan, Spec
 
+PACKAGES = {
+    "names": {"type": "list", "elements": "str", "required": True},
+    "versioned": {"type": "list", "elements": "str", "required": True},
+    "held": {"type": "list", "elements": "str", "required": True},
+    "conflicts": {"type": "list", "elements": "str", "default": []},
+    "version": {"type": "str", "default": ""},
+    "hold": {"type": "bool", "default": True},
+    "upgrade": {"type": "bool", "default": False},
+    "url": {"type": "str", "default": ""},
+    "fingerprint": {"type": "str", "default": ""},
+}
 GROUP = "docker"
 GROUP_FILE = Path("/etc/group")
 
@@ -144,7 +184,34 @@ class Job:
         self.check: bool = module.check_mode
         self.config: Dict[str, Any] = module.params["config"]
         self.result: Dict[str, Any] = {"changed": False, "action": "none", "changed_keys": [], "members": []}
-        self.result["engine"] = {}
+        self.result.update(packages=[], engine={})
+
+    def packages(self) -> None:
+        """Bring the packages there; nothing is touched where containers would be stopped by it."""
+        if self.module.params["packages"] is None:
+            return
+        packages = Packages(Spec.parse(self.module.params["packages"]))
+        if packages.spec.upgrade and not self.check:
+            packages.refresh()
+        plan = packages.plan()
+        self.result["packages"] = plan.lines()
+        self.result["changed"] |= bool(plan)
+        packages.refuse(plan, self.engine.running() if plan.remove else [])
+        if plan and not self.check:
+            self._carry_out(packages, plan)
+
+    def _carry_out(self, packages: Packages, plan: Plan) -> None:
+        packages.prepare(plan)
+        # apt would start the engine again in the middle, with the file of the one that goes.
+        stopped = bool(plan.remove) and self.engine.unit_state()[0]
+        if stopped:
+            self.engine.stop()
+        try:
+            packages.apply(plan)
+        except DockerError:
+            if stopped and self.engine.unit_state()[0]:
+                self.engine.activate("start", self.config)
+            raise
 
     def _diff(self, old: Optional[str], new: Optional[str]) -> None:
         if self.module._diff:
@@ -167,7 +234,8 @@ class Job:
                 raise DockerError(f"the members of the group {GROUP} cannot be set: {err.strip()}")
 
     def present(self) -> None:
-        """Bring file and engine to the wanted configuration."""
+        """Bring packages, file and engine to the wanted state."""
+        self.packages()
         installed, active, enabled = self.engine.unit_state()
         old, new = self.engine.text(), render(self.config)
         rewrite = old is None or parse(old) != self.config
@@ -180,6 +248,12 @@ class Job:
         self.members()
         info = self.engine.info() if active else None
         keys, action = self._plan(old, active, info)
+        refusal = remap_refusal(self.engine.applied(), self.config, info) if "userns-remap" in keys else None
+        if refusal:
+            raise DockerError(
+                f"userns-remap can only be changed on an empty engine: {refusal}; take the key back, "
+                "or set the host up anew"
+            )
         self.result.update(changed_keys=keys, action=action)
         self.result["changed"] |= rewrite or action != "none" or not enabled
         self._diff(old, new if rewrite else old)
@@ -202,7 +276,7 @@ class Job:
         # Somebody may have changed the file and restarted the engine with it, so the file counts as much as the record.
         keys = set(changed_keys(applied, self.config)) | set(changed_keys(parse(old or "") or {}, self.config))
         keys.update(disagreements(info, self.config))
-        return sorted(keys), action_for(sorted(keys))
+        return sorted(keys), action_for(sorted(keys), self.config)
 
     def _apply(
         self, old: Optional[str], new: Optional[str], action: str, keys: List[str], info: Optional[Dict[str, Any]]
@@ -213,7 +287,7 @@ class Job:
             return info
         try:
             early = bool(self.config.get("live-restore")) and "live-restore" in keys
-            after = self.engine.activate(action, early_reload=early)
+            after = self.engine.activate(action, self.config, early_reload=early)
             self._judge(after)
         except DockerError as error:
             if new is None:
@@ -256,6 +330,7 @@ def main() -> None:
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "config": {"type": "dict", "default": {}},
             "members": {"type": "list", "elements": "str"},
+            "packages": {"type": "dict", "options": PACKAGES},
             "minimum_version": {"type": "str", "default": "26.0"},
             "timeout": {"type": "int", "default": 60},
             "path": {"type": "path", "default": "/etc/docker/daemon.json"},

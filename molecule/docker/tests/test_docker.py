@@ -168,6 +168,139 @@ def test_members_of_the_group_are_exactly_the_listed(host: Host) -> None:
     assert host.group("docker").members == []
 
 
+def test_a_key_that_is_taken_out_leaves_the_running_engine(host: Host, server: str) -> None:
+    """Most keys survive a reload when they are only gone from the file, so the engine is restarted; containers live."""
+    container = started(host, server)
+    options = {"labels": ["scenario=docker"], "insecure-registries": ["192.0.2.7:5000"]}
+    assert converge("docker", docker_daemon_options=options).returncode == 0
+    assert "192.0.2.7:5000" in info(host)["RegistryConfig"]["IndexConfigs"]
+    engine = engine_pid(host)
+    assert converge("docker").returncode == 0
+    assert "192.0.2.7:5000" not in info(host)["RegistryConfig"]["IndexConfigs"]
+    assert engine_pid(host) != engine
+    assert started(host, server) == container
+    # A key whose default the engine brings back by itself is only reloaded.
+    assert converge("docker", docker_daemon_options={"max-concurrent-downloads": 7}).returncode == 0
+    engine = engine_pid(host)
+    assert converge("docker").returncode == 0
+    assert engine_pid(host) == engine
+
+
+def test_user_namespaces_are_refused_once_there_are_images(host: Host, image: str) -> None:
+    """The change would hide them; the sentence says how many, the engine is the same."""
+    assert host.run(f"docker image inspect {image}").rc == 0
+    engine = engine_pid(host)
+    done = converge("docker", docker_daemon_options={"userns-remap": "default"})
+    assert done.returncode != 0
+    assert "userns-remap can only be changed on an empty engine: the engine holds" in done.stdout
+    assert engine_pid(host) == engine
+    assert unchanged(converge("docker"))
+
+
+def test_the_packages_are_held(host: Host) -> None:
+    """A run of apt by hand or by a timer leaves the engine alone; only the role changes it."""
+    held = host.check_output("apt-mark showhold").split()
+    assert held == ["containerd", "docker-cli", "docker-compose", "docker.io", "runc"]
+    assert converge("docker", docker_hold=False).returncode == 0
+    assert host.check_output("apt-mark showhold") == ""
+    assert converge("docker").returncode == 0
+
+
+def test_the_kernel_is_told_to_spare_the_engine(host: Host) -> None:
+    """As Debian's units say; nothing of the role's is needed for it."""
+    shown = "systemctl show --value --property OOMScoreAdjust"
+    assert int(host.check_output(f"{shown} docker.service")) <= -500
+    assert int(host.check_output(f"{shown} containerd.service")) <= -900
+
+
+class Images:
+    """Images of a scenario, made of next to nothing, and the program that removes them."""
+
+    def __init__(self, host: Host) -> None:
+        self.host = host
+
+    def make(self, name: str) -> None:
+        """An image of its own content."""
+        self.host.check_output(
+            f"rm -rf /root/image && mkdir /root/image && echo {name} >/root/image/name && "
+            f"tar --create --directory=/root/image name | docker import - {name}"
+        )
+
+    def there(self) -> set[str]:
+        """Names of the images of these tests."""
+        listed = self.host.check_output("docker images --format '{{.Repository}}:{{.Tag}}'").split()
+        return {name for name in listed if name.startswith("prune/")}
+
+    def run(self, **changes: Any) -> Any:
+        """Start the unit with a changed configuration, then bring the role's own back."""
+        path = "/etc/sapflux/docker-prune.json"
+        text = self.host.file(path).content_string
+        self.host.check_output(f"cat >{path} <<'END'\n{json.dumps({**json.loads(text), **changes})}\nEND")
+        done = self.host.run("systemctl start sapflux-docker-prune.service")
+        self.host.check_output(f"cat >{path} <<'END'\n{text}END")
+        return done
+
+
+@pytest.fixture
+def images(host: Host) -> Iterator[Images]:
+    """Five images: used by a stopped container, of the last release, kept by name, two that nothing needs."""
+    made = Images(host)
+    for name in ("prune/stopped:1", "prune/release:1", "prune/kept:1", "prune/old:1", "prune/old:2"):
+        made.make(name)
+    release = {"verdict": "ok", "services": {"api": {"image": "prune/release:1"}}}
+    host.check_output(
+        "docker create --name prune-stopped prune/stopped:1 /none >/dev/null; docker volume create prune-volume; "
+        "echo 'prune/kept:1 # for a rollback' >/etc/sapflux/docker-keep.d/scenario; "
+        "mkdir -p /var/lib/sapflux/app/prune; "
+        f"echo '{json.dumps(release)}' >/var/lib/sapflux/app/prune/releases.jsonl"
+    )
+    yield made
+    host.run(
+        "docker rm prune-stopped; docker volume rm prune-volume; rm -r /var/lib/sapflux/app/prune; "
+        "rm /etc/sapflux/docker-keep.d/scenario; docker image rm $(docker images --quiet 'prune/*')"
+    )
+
+
+def test_the_timer_removes_what_nothing_uses_and_nothing_else(host: Host, images: Images, server: str) -> None:
+    """The unit as the timer starts it: nothing on first sight; later the unused go, the rest and the volume stay."""
+    assert host.service("sapflux-docker-prune.timer").is_enabled
+    everything = images.there()
+    assert images.run().rc == 0
+    assert images.there() == everything
+    assert images.run(age_hours=0).rc == 0
+    assert images.there() == {"prune/stopped:1", "prune/release:1", "prune/kept:1"}
+    assert "prune-volume" in host.check_output("docker volume ls --quiet").split()
+    assert host.run(f"docker inspect {server} prune-stopped").rc == 0
+
+
+def test_a_full_disk_prunes_earlier_and_fails_loudly(host: Host, images: Images) -> None:
+    """Above the watermark hours count; the unit fails when that was not enough, and says so."""
+    assert images.run(watermark_percent=100, pressure_hours=0).rc == 0
+    assert "prune/old:1" in images.there()
+    assert images.run(watermark_percent=1, pressure_hours=0).rc != 0
+    assert "prune/old:1" not in images.there()
+    assert "full after pruning" in host.check_output("journalctl --unit sapflux-docker-prune --lines 20 --output cat")
+    assert images.run().rc == 0
+
+
+def test_a_broken_record_of_releases_stops_the_pruning(host: Host, images: Images) -> None:
+    """It may name anything, so everything stays."""
+    everything = images.there()
+    host.check_output("echo nonsense >>/var/lib/sapflux/app/prune/releases.jsonl")
+    assert images.run(age_hours=0).rc != 0
+    assert images.there() == everything
+    host.check_output("systemctl reset-failed sapflux-docker-prune.service")
+
+
+def test_the_timer_goes_when_it_is_switched_off(host: Host) -> None:
+    """And comes back."""
+    assert converge("docker", docker_prune_enabled=False).returncode == 0
+    assert not host.file("/etc/systemd/system/sapflux-docker-prune.timer").exists
+    assert unchanged(converge("docker", docker_prune_enabled=False))
+    assert converge("docker").returncode == 0
+    assert host.service("sapflux-docker-prune.timer").is_running
+
+
 def test_absent_gives_the_engine_up_and_present_brings_it_back(host: Host, image: str) -> None:
     """Configuration and service go, images stay; the last test, for it stops the engine."""
     assert converge("docker", docker_state="absent").returncode == 0

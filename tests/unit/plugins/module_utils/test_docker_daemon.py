@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 from ansible_collections.sapflux.hosting.plugins.module_utils import _docker_daemon as dd
+from ansible_collections.sapflux.hosting.plugins.module_utils._docker_packages import Plan
 from ansible_collections.sapflux.hosting.plugins.modules import docker_daemon
 
 CONFIG: dict[str, Any] = {"log-driver": "local", "live-restore": True, "debug": False, "bip": "172.31.0.1/24"}
-KNOWN = {*CONFIG, "insecure-registries", "shutdown-timeout", "broken", "ignored"}
+KNOWN = {*CONFIG, *dd.RELOADABLE, "log-opts", "userns-remap", "broken", "ignored"}
 
 
 class Cut(BaseException):
@@ -33,6 +34,8 @@ class Machine:
         self.alive = 0
         self.containers = True
         self.cut_after: str = ""
+        self.slow = 0
+        self.pending = False
 
     def _file(self) -> dict[str, Any]:
         return dict(json.loads(self.path.read_text())) if self.path.exists() else {}
@@ -62,8 +65,11 @@ class Machine:
             self.calls.append(argv[1])
             if argv[1] in ("start", "restart") and not self._start():
                 done.returncode = 1
+            elif argv[1] == "reload" and self.slow:
+                # systemctl has sent the signal and is back; the engine has not read its file yet.
+                self.pending = True
             elif argv[1] == "reload":
-                self.runs_with.update({k: v for k, v in self._file().items() if k in dd.RELOADABLE})
+                self._reload()
             elif argv[1] == "disable":
                 self.active = self.enabled = False
             if self.cut_after == argv[1]:
@@ -72,10 +78,20 @@ class Machine:
             done.stdout = "failed to start daemon: boom\n"
         return done
 
+    def _reload(self) -> None:
+        # What is not in the file any more is kept, except for a few keys.
+        self.runs_with = {k: v for k, v in self.runs_with.items() if k not in dd.FORGOTTEN_ON_RELOAD}
+        self.runs_with.update({k: v for k, v in self._file().items() if k in dd.RELOADABLE})
+
     def get(self, _sock: str, _url: str) -> dict[str, Any] | None:
         """Answer GET /info."""
         if not self.active:
             return None
+        if self.pending:
+            self.slow -= 1
+            if self.slow == 0:
+                self.pending = False
+                self._reload()
         return {
             "ServerVersion": self.version,
             "LoggingDriver": self.runs_with.get("log-driver", "json-file"),
@@ -93,7 +109,7 @@ class Module:
     """The parts of AnsibleModule that the job uses."""
 
     def __init__(self, machine: Machine, check: bool, **params: Any) -> None:
-        self.params = {"config": CONFIG, "members": None, "minimum_version": "26.0", **params}
+        self.params = {"config": CONFIG, "members": None, "packages": None, "minimum_version": "26.0", **params}
         self.check_mode = check
         self._diff = True
         self._machine = machine
@@ -150,7 +166,9 @@ def test_a_fresh_engine_is_restarted_once_and_then_left_alone(machine: Machine) 
         ({"debug": True}, "reload"),
         ({"shutdown-timeout": 20}, "reload"),
         ({"insecure-registries": ["10.0.0.1:5000"]}, "reload"),
+        *[({key: "x"}, "reload") for key in sorted(dd.RELOADABLE - {"debug", "live-restore", "insecure-registries"})],
         ({"bip": "172.31.1.1/24"}, "restart"),
+        ({"log-opts": {"max-size": "5m"}}, "restart"),
         ({"debug": True, "bip": "172.31.1.1/24"}, "restart"),
         ({"log-driver": "journald"}, "restart"),
     ],
@@ -173,10 +191,90 @@ def test_a_key_that_is_dropped_counts_as_changed(machine: Machine) -> None:
     assert json.loads(machine.path.read_text()) == smaller
 
 
+@pytest.mark.parametrize("key", sorted(dd.RELOADABLE - {"live-restore"}))
+def test_a_dropped_key_leaves_the_running_engine_too(machine: Machine, key: str) -> None:
+    """Most keys keep their value on SIGHUP when they are gone from the file, so that taking them out is a restart."""
+    value: Any = {"debug": True, "insecure-registries": ["10.0.0.1:5000"]}.get(key, "x")
+    base = {name: kept for name, kept in CONFIG.items() if name != key}
+    apply(machine, {**base, key: value})
+    machine.calls.clear()
+    result = apply(machine, base)
+    wanted = "reload" if key in dd.FORGOTTEN_ON_RELOAD else "restart"
+    assert (result["changed_keys"], result["action"]) == ([key], wanted)
+    assert machine.runs_with == base
+
+
+@pytest.mark.parametrize(
+    ("applied", "wanted", "info", "refusal"),
+    [
+        ({}, {"userns-remap": "default"}, {"Containers": 0, "Images": 0}, None),
+        (None, {"userns-remap": "default"}, {"Containers": 0, "Images": 0, "SecurityOptions": None}, None),
+        ({}, {"userns-remap": "default"}, {"Containers": 2, "Images": 5}, "2 containers and 5 images"),
+        ({}, {"userns-remap": "default"}, {"Containers": 0, "Images": 1}, "holds 1 images"),
+        ({"userns-remap": "default"}, {}, {"Images": 1, "SecurityOptions": ["name=userns"]}, "holds 1 images"),
+        # The record may be lost; the engine knows.
+        (None, {"userns-remap": "default"}, {"Images": 1, "SecurityOptions": ["name=userns"]}, None),
+        ({"userns-remap": "ops"}, {"userns-remap": "ops"}, {"Images": 1, "SecurityOptions": ["name=userns"]}, None),
+        ({"userns-remap": "a"}, {"userns-remap": "b"}, {"Images": 1, "SecurityOptions": ["name=userns"]}, "holds"),
+        ({}, {"userns-remap": "default"}, None, None),
+        ({"debug": True}, {"userns-remap": "default"}, None, "does not run"),
+    ],
+)
+def test_user_namespaces_are_chosen_once(applied: Any, wanted: Any, info: Any, refusal: str | None) -> None:
+    """Later, the change would hide what the engine holds."""
+    said = dd.remap_refusal(applied, wanted, info)
+    assert (refusal in said) if refusal and said else said is refusal
+
+
+def test_a_refused_mapping_changes_nothing(machine: Machine) -> None:
+    """One sentence with the way out; the old file, the same engine."""
+    apply(machine)
+    before, real = machine.path.read_bytes(), machine.get
+    machine.get = lambda _sock, _url: {**(real("", "") or {}), "Images": 3}  # type: ignore[method-assign]
+    machine.calls.clear()
+    with pytest.raises(dd.DockerError, match="empty engine: the engine holds 3 images"):
+        apply(machine, {**CONFIG, "userns-remap": "default"})
+    assert (machine.path.read_bytes(), machine.calls) == (before, [])
+
+
+def test_running_containers_are_found_without_an_engine(machine: Machine) -> None:
+    """live-restore lets them run on; then their shims are asked."""
+    shim = "17 /usr/bin/containerd-shim-runc-v2 -namespace moby -id 0123456789abcdef -address /run/x.sock\n"
+    answers = {"docker": (0, "web\ndb\n"), "pgrep": (0, shim)}
+
+    def run(argv: list[str]) -> subprocess.CompletedProcess[str]:
+        code, out = answers[argv[0]]
+        return subprocess.CompletedProcess(argv, code, out, "")
+
+    engine = dd.Engine(machine.path, machine.path, 1.0, run=run)
+    assert engine.running() == ["web", "db"]
+    answers["docker"] = (1, "")
+    assert engine.running() == ["0123456789ab"]
+    answers["pgrep"] = (1, "")
+    assert engine.running() == []
+
+
 def test_containers_live_through_the_first_restart(machine: Machine) -> None:
     """live-restore is switched on by a reload before the engine restarts."""
     apply(machine)
     assert machine.calls[:3] == ["reload", "reset-failed", "restart"]
+    assert machine.containers
+
+
+@pytest.mark.parametrize("changes", [{"debug": True}, {"insecure-registries": ["10.0.0.1:5000"]}])
+def test_a_signal_that_is_taken_late_is_waited_for(machine: Machine, changes: dict[str, Any]) -> None:
+    """`systemctl reload` is back before the engine has read its file."""
+    apply(machine)
+    # The first answer is to the question before the signal.
+    machine.slow = 4
+    assert apply(machine, {**CONFIG, **changes})["action"] == "reload"
+    assert (machine.slow, machine.runs_with) == (0, {**CONFIG, **changes})
+
+
+def test_a_restart_waits_until_the_containers_are_safe(machine: Machine) -> None:
+    """live-restore is switched on by a signal; restarting before it is taken would stop every container."""
+    machine.slow = 3
+    apply(machine)
     assert machine.containers
 
 
@@ -368,3 +466,70 @@ def test_insecure_networks_are_not_mistaken_for_registries() -> None:
     info = {"RegistryConfig": {"IndexConfigs": {"docker.io": {"Secure": True}}}}
     assert dd.disagreements(info, {"insecure-registries": ["10.0.0.0/8"]}) == []
     assert dd.disagreements(info, {"insecure-registries": ["10.0.0.1:5000"]}) == ["insecure-registries"]
+
+
+class Packages:
+    """Packages that are to be replaced; notes what is asked of it, and whether the engine ran then."""
+
+    machine: Machine
+    seen: list[str]
+    fail = ""
+
+    def __init__(self, spec: Any) -> None:
+        self.spec = spec
+
+    def plan(self) -> Plan:
+        """One engine for another."""
+        return Plan(install=["docker-ce"], remove=["docker.io"])
+
+    def refuse(self, _plan: Plan, running: list[str]) -> None:
+        """Nothing runs."""
+        assert running == []
+
+    def _note(self, step: str) -> None:
+        self.seen.append(f"{step} {'running' if self.machine.active else 'stopped'}")
+        if self.fail == step:
+            raise dd.DockerError(f"{step} failed")
+
+    def prepare(self, _plan: Plan) -> None:
+        """What can fail early."""
+        self._note("prepare")
+
+    def apply(self, _plan: Plan) -> None:
+        """What cannot be taken back."""
+        self._note("apply")
+
+
+SPEC = {"names": [], "versioned": [], "held": [], "conflicts": [], "url": "", "fingerprint": "", "upgrade": False}
+
+
+@pytest.fixture
+def packages(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> type[Packages]:
+    """The packages of the machine."""
+    Packages.machine, Packages.seen, Packages.fail = machine, [], ""
+    monkeypatch.setattr(docker_daemon, "Packages", Packages)
+    monkeypatch.setattr(machine, "containers", False)
+    apply(machine)
+    return Packages
+
+
+def test_the_engine_stops_only_when_the_new_packages_are_here(machine: Machine, packages: type[Packages]) -> None:
+    """Fetched while it runs, replaced while it is stopped; check mode does neither."""
+    predicted = apply(machine, packages=SPEC, check=True)
+    assert (packages.seen, predicted["packages"]) == ([], ["install docker-ce", "remove docker.io"])
+    result = apply(machine, packages=SPEC)
+    assert packages.seen == ["prepare running", "apply stopped"]
+    assert result["packages"] == predicted["packages"]
+    assert machine.active
+    assert machine.enabled
+
+
+@pytest.mark.parametrize("step", ["prepare", "apply"])
+def test_the_old_engine_runs_again_when_the_new_cannot_be_installed(
+    machine: Machine, packages: type[Packages], step: str
+) -> None:
+    """And the run says why."""
+    packages.fail = step
+    with pytest.raises(dd.DockerError, match=f"{step} failed"):
+        apply(machine, packages=SPEC)
+    assert machine.active
