@@ -9,6 +9,7 @@ DOCUMENTATION lives in the ``.yml`` files beside this one.
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -39,6 +40,9 @@ FORBIDDEN = frozenset(
         "primary_conninfo",
         "recovery_end_command",
         "restore_command",
+        "ssl",
+        "ssl_cert_file",
+        "ssl_key_file",
         "unix_socket_directories",
         "wal_level",
     }
@@ -53,6 +57,48 @@ MINIMUM_MEMORY_MB = 512
 
 def _clamp(low: int, value: int, high: int) -> int:
     return max(low, min(value, high))
+
+
+#: Where tailnets are; Python does not count it among the private networks.
+_SHARED = ipaddress.IPv4Network("100.64.0.0/10")
+
+#: The server's certificate and its key, made on the host.
+CERTIFICATES = "/etc/postgresql/tls"
+
+
+def _addresses(listen: Sequence[Any]) -> list[str]:
+    """Addresses to listen on, as text; never all of them."""
+    found = []
+    for item in listen:
+        try:
+            address = ipaddress.ip_address(str(item))
+        except ValueError:
+            raise AnsibleFilterError(
+                f"postgres_listen: {item!r} is no address: name the bridge's or the tailnet's own, like 172.30.9.1"
+            ) from None
+        if address.is_unspecified:
+            raise AnsibleFilterError(
+                f"postgres_listen: {item} is every address of the host: name the bridge's or the tailnet's own"
+            )
+        found.append(str(address))
+    return found
+
+
+def _networks(networks: Sequence[Any]) -> list[str]:
+    """Networks that may connect, as text; never the whole internet."""
+    found = []
+    for item in networks:
+        try:
+            network = ipaddress.ip_network(str(item))
+        except ValueError as error:
+            raise AnsibleFilterError(f"postgres_networks: {error}: write a network like 172.30.9.0/24") from None
+        shared = isinstance(network, ipaddress.IPv4Network) and network.subnet_of(_SHARED)
+        if not network.is_private and not shared:
+            raise AnsibleFilterError(
+                f"postgres_networks: {item} is not a private network: the server is for bridges and the tailnet"
+            )
+        found.append(str(network))
+    return found
 
 
 def _text(value: Any) -> str:
@@ -72,6 +118,7 @@ def postgres_settings(
     archive_command: str = "",
     archive_timeout: int = 30,
     port: int = 5432,
+    listen: Sequence[Any] = (),
 ) -> dict[str, str]:
     """Settings of a server that shares a host of ``memory_mb`` MB with containers; ``overrides`` win.
 
@@ -116,7 +163,8 @@ def postgres_settings(
         "effective_io_concurrency": "200",
         "jit": "off",
         # access
-        "listen_addresses": "localhost",
+        "listen_addresses": ",".join(["localhost", *_addresses(listen)]),
+        "ssl": "on" if listen else "off",
         "port": str(int(port)),
         "unix_socket_directories": "/var/run/postgresql",
         "password_encryption": "scram-sha-256",
@@ -133,6 +181,9 @@ def postgres_settings(
         "timezone": "UTC",
         "log_timezone": "UTC",
     }
+    if listen:
+        settings["ssl_cert_file"] = f"{CERTIFICATES}/server.crt"
+        settings["ssl_key_file"] = f"{CERTIFICATES}/server.key"
     if archive_command:
         settings["archive_mode"] = "on"
         # a code above 126 (the program is not there yet) ends the archiver, and it takes a minute to come back
@@ -178,20 +229,37 @@ def _hba_line(rule: Mapping[str, str]) -> str:
     return " ".join(field for field in fields if field)
 
 
-def postgres_hba(users: Sequence[Mapping[str, Any]], extra: Sequence[Mapping[str, str]] | None = None) -> list[str]:
-    """Lines of pg_hba.conf: the superuser by its system account, ``extra``, each user to its database, then nobody."""
+def postgres_hba(
+    users: Sequence[Mapping[str, Any]],
+    extra: Sequence[Mapping[str, str]] | None = None,
+    networks: Sequence[Any] = (),
+) -> list[str]:
+    """Lines of pg_hba.conf: the superuser by its system account, ``extra``, each user to its database, then nobody.
+
+    From ``networks`` a user enters over TLS only.
+    """
     rules: list[Mapping[str, str]] = [
         {"type": "local", "database": "all", "user": "postgres", "method": "peer"},
         *(extra or []),
-        *(
-            {"type": "local", "database": str(user["database"]), "user": str(user["name"]), "method": "scram-sha-256"}
-            for user in users
-            if user.get("database")
-        ),
+    ]
+    places = [{"type": "local"}, *({"type": "hostssl", "address": network} for network in _networks(networks))]
+    for user in users:
+        if user.get("database"):
+            rule = {"database": str(user["database"]), "user": str(user["name"]), "method": "scram-sha-256"}
+            rules += [{**rule, **place} for place in places]
+    rules += [
         {"type": "local", "database": "all", "user": "all", "method": "reject"},
         {"type": "host", "database": "all", "user": "all", "address": "all", "method": "reject"},
     ]
     return [_hba_line(rule) for rule in rules]
+
+
+def postgres_databases(databases: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The databases, each with the view of what its statements cost, whose library is loaded anyway."""
+    return [
+        {**database, "extensions": list(dict.fromkeys([*(database.get("extensions") or []), "pg_stat_statements"]))}
+        for database in databases
+    ]
 
 
 class FilterModule:
@@ -202,4 +270,5 @@ class FilterModule:
             "postgres_settings": postgres_settings,
             "postgres_quote": postgres_quote,
             "postgres_hba": postgres_hba,
+            "postgres_databases": postgres_databases,
         }

@@ -21,7 +21,7 @@ description:
     migrations create belongs to the owner and not to one login.
   - Databases are closed to C(PUBLIC). Nothing is ever dropped.
 author:
-  - the sapflux.hosting authors
+  - The sapflux.hosting authors (@sapflux)
 options:
   roles:
     description: Roles. Owners and groups that are only mentioned are made as roles that cannot log in.

@@ -1,4 +1,4 @@
-"""`python -m tests.bench noop` and `memory`: figures about the demo's host, as a table."""
+"""`python -m tests.bench noop`, `memory` (of the demo's host) and `data` (of hosts of its own): figures, as tables."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from tests.bed import hosts, stage
 from tests.bed.shell import BedError, say, tell, text
+
+from . import data
 
 HOST = "demo"
 PROFILED = re.compile(r"^(?P<task>\S.*?) -+ (?P<seconds>\d+\.\d+)s$")
@@ -100,20 +102,31 @@ def _component(comm: str, group: str) -> str:
 
 def main() -> int:
     """Run one measurement; 1 = it could not be made, and why."""
+    if sys.argv[1:2] == ["data"]:
+        return _told(lambda: data.main(sys.argv[2:]))
     parser = argparse.ArgumentParser(prog="python -m tests.bench")
-    parser.add_argument("what", choices=["noop", "memory"])
+    parser.add_argument("what", choices=["noop", "memory", "data"], help="data has options of its own: data --help")
     parser.add_argument("--runs", type=int, default=5)
     args = parser.parse_args()
+    return _told(lambda: _of_the_demo(args.what, args.runs))
+
+
+def _of_the_demo(what: str, runs: int) -> int:
+    if not hosts.running(HOST):
+        raise BedError("the demo is not up", hint="./justw demo")
+    if what == "noop":
+        noop(runs)
+    else:
+        memory()
+    return 0
+
+
+def _told(measure: Callable[[], int]) -> int:
+    """Run a measurement; 1 = it could not be made, and why stands on stderr."""
     try:
-        if not hosts.running(HOST):
-            raise BedError("the demo is not up", hint="./justw demo")
-        if args.what == "noop":
-            noop(args.runs)
-        else:
-            memory()
+        return measure()
     except BedError as error:
         return tell(error)
-    return 0
 
 
 if __name__ == "__main__":

@@ -56,7 +56,10 @@ def restored() -> Iterator[None]:
         ("max_connections", "60"),
         ("password_encryption", "scram-sha-256"),
         ("shared_preload_libraries", "pg_stat_statements"),
-        ("listen_addresses", "localhost"),
+        ("listen_addresses", "localhost,172.30.9.1"),
+        ("huge_pages", "try"),
+        ("log_min_duration_statement", "500ms"),
+        ("ssl_min_protocol_version", "TLSv1.2"),
         ("archive_mode", "off"),
         # the scenario's own setting wins over the computed 4MB
         ("work_mem", "6MB"),
@@ -78,10 +81,76 @@ def test_the_locale_survives_an_upgrade_of_the_system(host: Host) -> None:
 
 
 def test_nobody_outside_the_host_can_reach_the_port(host: Host) -> None:
-    """Every listening socket of PostgreSQL is a loopback one."""
+    """Every listening socket of PostgreSQL is a loopback one, or the one that was named."""
     lines = [line for line in host.check_output("ss -Hltnp").splitlines() if "postgres" in line]
-    assert lines
-    assert all(line.split()[3].rsplit(":", 1)[0] in ("127.0.0.1", "[::1]") for line in lines)
+    found = {line.split()[3].rsplit(":", 1)[0] for line in lines}
+    assert {"127.0.0.1", "172.30.9.1"} <= found <= {"127.0.0.1", "[::1]", "172.30.9.1"}
+
+
+@pytest.fixture
+def bridge(host: Host) -> Iterator[str]:
+    """The address the server has listened to since before it was there, as a bridge's comes up late; how to enter."""
+    assert host.run("ip address show to 172.30.9.1").stdout == ""
+    host.check_output("ip address add 172.30.9.1/24 dev lo")
+    yield "host=172.30.9.1 dbname=app sslrootcert=/etc/postgresql/tls/ca.crt sslmode=verify-full"
+    host.check_output("ip address del 172.30.9.1/24 dev lo")
+
+
+def test_users_come_over_tls_from_the_named_network(host: Host, bridge: str) -> None:
+    """With a certificate that fits the address; not without TLS, not into another database, not as the superuser."""
+    done = login(host, "\\conninfo", where=bridge)
+    assert "TLSv1.3" in done.stdout, done.stderr
+    assert login(host, "SELECT 1", where=bridge, password="wrong").rc != 0  # noqa: S106
+    for where in (
+        bridge.replace("verify-full", "disable"),
+        bridge.replace("dbname=app", "dbname=other"),
+        bridge.replace("172.30.9.1", "127.0.0.1").replace("verify-full", "require"),
+    ):
+        assert "rejects connection" in login(host, "SELECT 1", where=where).stderr
+    assert "rejects connection" in login(host, "SELECT 1", user="postgres", where=bridge).stderr
+
+
+def test_the_certificate_is_renewed_before_it_ends(host: Host, bridge: str) -> None:
+    """By the timer's service; clients trust the same authority, the server is told and not restarted."""
+    tls, unit = "/etc/postgresql/tls", "sapflux-postgres-certificate"
+    for name, group, mode in (("ca.key", "root", 0o600), ("server.key", "postgres", 0o640)):
+        file = host.file(f"{tls}/{name}")
+        assert (file.user, file.group, file.mode) == ("root", group, mode)
+    assert "UnitFileState=enabled" in host.check_output(f"systemctl show {unit}.timer -p UnitFileState")
+    serial = f"openssl x509 -noout -serial -in {tls}/server.crt"
+    authority, before, since = host.check_output(f"sha256sum {tls}/ca.crt"), host.check_output(serial), started(host)
+    host.check_output(f"systemctl start {unit}.service")
+    assert host.check_output(serial) == before
+    # one that ends in 20 days, of the same authority
+    host.check_output(
+        f"cd {tls} && openssl req -new -key server.key -subj /CN=old -out /run/old.csr && openssl x509 -req -days 20 "
+        "-in /run/old.csr -CA ca.crt -CAkey ca.key -out server.crt"
+    )
+    host.check_output(f"systemctl start {unit}.service")
+    assert host.check_output(serial) not in ("", before)
+    assert host.check_output(f"sha256sum {tls}/ca.crt") == authority
+    wait_until(lambda: login(host, "SELECT 1", where=bridge).rc == 0, "the new certificate", 30)
+    assert started(host) == since
+
+
+def test_extensions_are_brought_to_the_version_of_the_packages(host: Host) -> None:
+    """As after an upgrade of a package: the role updates the extension, and says so."""
+    version = "SELECT extversion FROM pg_extension WHERE extname = 'pg_stat_statements'"
+    newest = sql(host, version, "app")
+    sql(host, "DROP EXTENSION pg_stat_statements; CREATE EXTENSION pg_stat_statements VERSION '1.9'", "app")
+    done = converge("postgres")
+    assert done.returncode == 0, done.stdout
+    assert sql(host, version, "app") == newest
+    assert newest != "1.9"
+    assert unchanged(converge("postgres"))
+    assert int(sql(host, "SELECT count(*) FROM pg_stat_statements", "app")) > 0
+
+
+def test_connections_are_not_protected_from_memory_pressure(host: Host) -> None:
+    """The server is; what its connections take is theirs to answer for."""
+    pid = sql(host, "SELECT split_part(pg_read_file('postmaster.pid'), chr(10), 1)")
+    variables = host.check_output(f"tr '\\0' '\\n' </proc/{pid}/environ")
+    assert "PG_OOM_ADJUST_FILE=/proc/self/oom_score_adj" in variables
 
 
 def test_the_application_can_migrate_and_its_objects_belong_to_the_owner(host: Host) -> None:

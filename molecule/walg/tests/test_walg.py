@@ -8,51 +8,16 @@ import shlex
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from testinfra.backend.base import CommandResult
 from testinfra.host import Host
 
+from tests.archive import DATA, LIB, archive_all, postgres, sql, status, walg
 from tests.scenario import ROOT, converge, environment, unchanged, wait_until
 
-LIB = "/usr/local/lib/sapflux/walg"
-DATA = "/var/lib/postgresql/17/main"
 RESTORES = "/var/lib/postgresql/restore"
 SCRATCH = "/var/tmp/molecule-walg"  # noqa: S108 - on the throwaway host
 STORE = "10.83.0.10"
-
-
-def postgres(host: Host, command: str) -> CommandResult:
-    """A command as postgres, in a directory it may enter."""
-    return host.run(f"cd / && runuser -u postgres -- {command}")
-
-
-def sql(host: Host, text: str, database: str = "app") -> str:
-    done = postgres(host, f"psql -XAtq -v ON_ERROR_STOP=1 -d {database} -c {shlex.quote(text)}")
-    assert done.rc == 0, done.stderr
-    return str(done.stdout).strip()
-
-
-def walg(host: Host, command: str) -> CommandResult:
-    return postgres(host, f"wal-g --config /etc/wal-g/wal-g.json {command}")
-
-
-def status(host: Host) -> dict[str, Any]:
-    return dict(json.loads(host.check_output("pgsafe status --json")))
-
-
-def archive_all(host: Host) -> str:
-    """Closes the current segment and waits until it is in the archive; its name."""
-    # archive_timeout may have closed the segment a moment ago, and an empty one is not closed: write something first
-    script = "SELECT pg_create_restore_point('archive_all'); SELECT pg_walfile_name(pg_switch_wal())"
-    name = sql(host, script).split()[-1]
-    wait_until(
-        lambda: sql(host, f"SELECT last_archived_wal >= '{name}' FROM pg_stat_archiver") == "t",  # noqa: S608
-        f"archiving {name}",
-        180,
-    )
-    return name
 
 
 def fingerprint(host: Host) -> str:
@@ -272,7 +237,7 @@ def test_a_restore_cut_off_from_the_store_half_way_does_not_open(host: Host) -> 
     """The base backup is there, then the store is gone: the copy is not opened, and nothing is left of it."""
     settings = configured(host, "cut", fetch_budget=3)
     cutter = (
-        f"until test -e {RESTORES}/cut/data/recovery.signal; do sleep 0.02; done; ip route add unreachable {STORE}/32"
+        f"until test -e {RESTORES}/cut/data/standby.signal; do sleep 0.02; done; ip route add unreachable {STORE}/32"
     )
     before = fingerprint(host)
     try:

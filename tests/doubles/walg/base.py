@@ -87,7 +87,7 @@ class Parts:
                 tarfile.open(fileobj=writer, mode="w|", format=tarfile.GNU_FORMAT) as archive,
             ):
                 yield archive
-            self.compressed += self.store.put(f"{self.folder}tar_partitions/{name}.tar.zst", body)
+            self.compressed += self.store.put_sealed(f"{self.folder}tar_partitions/{name}.tar.zst", body)
 
     def add(self, archive: tarfile.TarFile, root: Path, name: str) -> int:
         """Adds one file or directory; a file that goes away or grows meanwhile is repaired by the WAL."""
@@ -269,7 +269,7 @@ def fetch(store: Store, directory: str, name: str) -> None:
     ordered = sorted((item.key for item in items), key=lambda key: ("part_" not in key, "backup_label" in key, key))
     for key in ordered:
         with (
-            store.open(key) as stream,
+            store.open_sealed(key) as stream,
             zstandard.ZstdDecompressor().stream_reader(stream) as reader,
             tarfile.open(fileobj=reader, mode="r|") as archive,
         ):

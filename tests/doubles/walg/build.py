@@ -13,7 +13,7 @@ from pathlib import Path
 
 _HERE = Path(__file__).resolve().parent
 _PARTS = (
-    "__init__", "base", "catalogue", "cli", "delete", "names", "s3", "settings", "storage", "verify", "wal"
+    "__init__", "base", "catalogue", "cli", "crypt", "delete", "names", "s3", "settings", "storage", "verify", "wal"
 )  # fmt: skip
 _MAIN = "import sys\n\nfrom walg.cli import main\n\nsys.exit(main(sys.argv[1:]))\n"
 _EPOCH = (1980, 1, 1, 0, 0, 0)

@@ -29,9 +29,10 @@ def _parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", required=True)
     command = commands.add_parser("wal-push")
     command.add_argument("path")
-    command = commands.add_parser("wal-fetch")
-    command.add_argument("name")
-    command.add_argument("destination")
+    for name in ("wal-fetch", "wal-prefetch"):
+        command = commands.add_parser(name)
+        command.add_argument("name")
+        command.add_argument("destination")
     command = commands.add_parser("backup-push")
     command.add_argument("data", nargs="?", default="")
     for flag in ("--full", "--permanent", "--verify"):
@@ -65,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
 def _add_storage(command: argparse.ArgumentParser) -> None:
     command.add_argument("what", choices=["ls", "cat", "get", "put", "rm", "check", "stat"])
     command.add_argument("words", nargs="*")
-    for flag in ("--no-compress", "--no-encrypt", "--no-decompress", "--no-decrypt"):
+    for flag in ("--no-compress", "--no-encrypt", "--no-decompress", "--no-decrypt", "--decrypt", "--decompress"):
         command.add_argument(flag, action="store_true")
     command.add_argument("-f", "--force", action="store_true")
     command.add_argument("-r", "--recursive", action="store_true")
@@ -73,16 +74,15 @@ def _add_storage(command: argparse.ArgumentParser) -> None:
 
 def _storage(store: Store, options: argparse.Namespace) -> None:
     words = [*options.words, "", ""]
-    decompress = not options.no_decompress
     match options.what:
         case "ls":
             storage.ls(store, words[0], options.recursive)
         case "cat":
-            storage.cat(store, words[0], decompress)
+            storage.cat(store, words[0], options.decrypt, options.decompress)
         case "get":
-            storage.get(store, words[0], words[1], decompress)
+            storage.get(store, words[0], words[1], not options.no_decrypt, not options.no_decompress)
         case "put":
-            storage.put(store, words[0], words[1], not options.no_compress, options.force)
+            storage.put(store, words[0], words[1], not options.no_compress, not options.no_encrypt, options.force)
         case "rm":
             storage.rm(store, words[0])
         case "stat":
@@ -114,7 +114,9 @@ def _run(options: argparse.Namespace, path: str) -> None:
         case "wal-push":
             wal.push(store, settings, options.path)
         case "wal-fetch":
-            wal.fetch(store, options.name, options.destination)
+            wal.fetch(store, settings, path, options.name, options.destination)
+        case "wal-prefetch":
+            wal.prefetch(store, settings, options.name, options.destination)
         case "backup-push":
             data = options.data or settings.get("PGDATA")
             base.push(store, settings, data, permanent=options.permanent, user_data=options.add_user_data)

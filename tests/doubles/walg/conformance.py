@@ -53,6 +53,8 @@ class Bench:
             "": self._settings("good", self.prefix),
             "empty": self._settings("empty", f"{self.prefix}-empty"),
             "wrong-key": self._settings("wrong", self.prefix, AWS_SECRET_ACCESS_KEY="wrong-secret"),
+            "other-seal": self._settings("seal", self.prefix, WALG_LIBSODIUM_KEY_PATH=self._key("other", "22")),
+            "no-seal": self._settings("unsealed", self.prefix, WALG_LIBSODIUM_KEY_PATH=f"{home}/nowhere.key"),
             "broken": self._broken(),
         }
         self.names["broken"] = self.configs["broken"]
@@ -62,6 +64,8 @@ class Bench:
             **{name: value for name, value in self.options.settings.items() if name.startswith("AWS_")},
             "WALG_S3_PREFIX": f"s3://{self.bucket}/{prefix}",
             "WALG_COMPRESSION_METHOD": "zstd",
+            "WALG_LIBSODIUM_KEY_PATH": self._key("own", "11"),
+            "WALG_LIBSODIUM_KEY_TRANSFORM": "hex",
             "WALG_PREVENT_WAL_OVERWRITE": "true",
             "WALG_UPLOAD_CONCURRENCY": "2",
             "S3_ENABLE_VERSIONING": "disabled",
@@ -73,6 +77,11 @@ class Bench:
         }
         path = self.home / f"{name}.json"
         path.write_text(json.dumps(values | changed))
+        return str(path)
+
+    def _key(self, name: str, byte: str) -> str:
+        path = self.home / f"{name}.key"
+        path.write_text(byte * 32)
         return str(path)
 
     def _broken(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import http.client
+import tempfile
 import time
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from email.utils import parsedate_to_datetime
 from typing import IO, Any
 from urllib.parse import quote, urlsplit
 
+from .crypt import Crypter
 from .settings import Settings, WalgError
 
 _NAMESPACE = "{http://s3.amazonaws.com/doc/2006-03-01/}"
@@ -50,6 +52,7 @@ class Store:
         self._region = settings.get("AWS_REGION") or "us-east-1"
         self._key, self._secret = settings.get("AWS_ACCESS_KEY_ID"), settings.get("AWS_SECRET_ACCESS_KEY")
         self._retries = settings.number("WALG_S3_MAX_RETRIES", 15)
+        self._crypter = Crypter(settings)
 
     def full(self, key: str) -> str:
         return f"{self.prefix}/{key}" if self.prefix else key
@@ -134,6 +137,19 @@ class Store:
     def read(self, key: str) -> bytes:
         with self.open(key) as stream:
             return stream.read()
+
+    @contextmanager
+    def open_sealed(self, key: str) -> Iterator[IO[bytes]]:
+        """Like ``open``, for what ``put_sealed`` wrote."""
+        with self.open(key) as stream:
+            yield self._crypter.reader(stream)
+
+    def put_sealed(self, key: str, body: IO[bytes]) -> int:
+        """Writes an object, encrypted when there is a key; the bytes written."""
+        body.seek(0)
+        with tempfile.TemporaryFile() as sealed:
+            self._crypter.encrypt(body, sealed)
+            return self.put(key, sealed)
 
     def put(self, key: str, body: IO[bytes]) -> int:
         """Writes an object; the bytes written."""

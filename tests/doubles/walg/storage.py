@@ -37,32 +37,31 @@ def ls(store: Store, folder: str, recursive: bool) -> None:
     _print(rows)
 
 
-def _open(store: Store, key: str) -> bytes:
+def _content(store: Store, key: str, decrypt: bool, decompress: bool) -> bytes:
     try:
-        return store.read(key)
+        with store.open_sealed(key) if decrypt else store.open(key) as stream:
+            data = stream.read()
     except KeyError as error:
         raise WalgError(f"download the file: object '{store.full(key)}' not found in storage") from error
-
-
-def _content(store: Store, key: str, decompress: bool) -> bytes:
-    data = _open(store, key)
     if decompress and key.endswith(".zst"):
         return zstandard.ZstdDecompressor().stream_reader(io.BytesIO(data)).read()
     return data
 
 
-def cat(store: Store, key: str, decompress: bool) -> None:
-    sys.stdout.buffer.write(_content(store, key, decompress))
+def cat(store: Store, key: str, decrypt: bool, decompress: bool) -> None:
+    """As it is stored, unless asked otherwise."""
+    sys.stdout.buffer.write(_content(store, key, decrypt, decompress))
     sys.stdout.buffer.flush()
 
 
-def get(store: Store, key: str, destination: str, decompress: bool) -> None:
-    data = _content(store, key, decompress)
+def get(store: Store, key: str, destination: str, decrypt: bool, decompress: bool) -> None:
+    """Decrypted and decompressed, unless asked otherwise."""
+    data = _content(store, key, decrypt, decompress)
     target = Path(destination)
     (target / Path(key).name if target.is_dir() else target).write_bytes(data)
 
 
-def put(store: Store, source: str, key: str, compress: bool, force: bool) -> None:
+def put(store: Store, source: str, key: str, compress: bool, encrypt: bool, force: bool) -> None:
     # WAL-G looks for the compressed name whether it compresses or not, so without compression nothing is protected
     if store.exists(f"{key}.zst") and not force:
         raise WalgError(f"check file overwrite: object {key}.zst already exists. To overwrite it, add the -f flag")
@@ -72,7 +71,7 @@ def put(store: Store, source: str, key: str, compress: bool, force: bool) -> Non
         raise WalgError(f"open the local file: open {source}: {(error.strerror or '').lower()}") from error
     if compress:
         key, data = f"{key}.zst", zstandard.ZstdCompressor().compress(data)
-    store.put(key, io.BytesIO(data))
+    (store.put_sealed if encrypt else store.put)(key, io.BytesIO(data))
 
 
 def rm(store: Store, key: str) -> None:

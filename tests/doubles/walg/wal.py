@@ -1,4 +1,4 @@
-"""wal-push and wal-fetch."""
+"""wal-push, wal-fetch, and the prefetching that wal-fetch leaves behind."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import contextlib
 import io
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import zstandard
 
-from .names import WAL
+from .names import SEGMENT_BYTES, WAL, parse_segment, segment_name
 from .s3 import Store
 from .settings import Settings, WalgError, log
 
@@ -27,7 +29,8 @@ def push(store: Store, settings: Settings, path: str) -> None:
         raise WalgError(f"upload: could not open '{path}'\n: open {path}: {(error.strerror or '').lower()}") from error
     if settings.flag("WALG_PREVENT_WAL_OVERWRITE"):
         try:
-            archived = zstandard.ZstdDecompressor().stream_reader(io.BytesIO(store.read(key))).read()
+            with store.open_sealed(key) as stream:
+                archived = zstandard.ZstdDecompressor().stream_reader(stream).read()
         except KeyError:
             archived = None
         except WalgError as error:
@@ -39,11 +42,11 @@ def push(store: Store, settings: Settings, path: str) -> None:
             return
         if archived is not None:
             raise WalgError(f"WAL file '{path}' already archived, contents differ, unable to overwrite")
-    store.put(key, io.BytesIO(zstandard.ZstdCompressor().compress(content)))
+    store.put_sealed(key, io.BytesIO(zstandard.ZstdCompressor().compress(content)))
     log("INFO", f"FILE PATH: {name}.zst")
 
 
-def fetch(store: Store, name: str, destination: str) -> None:
+def _download(store: Store, name: str, destination: str) -> None:
     key = f"{WAL}{name}.zst"
     if not store.exists(key):
         raise WalgError(f"Archive '{name}' does not exist.", ABSENT)
@@ -54,5 +57,40 @@ def fetch(store: Store, name: str, destination: str) -> None:
     # the half of a file stays behind when the store breaks off, as WAL-G leaves it
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(os.fdopen(target, "wb"))
-        stream = stack.enter_context(store.open(key))
+        stream = stack.enter_context(store.open_sealed(key))
         shutil.copyfileobj(stack.enter_context(zstandard.ZstdDecompressor().stream_reader(stream)), file)
+
+
+def _places(destination: str, name: str) -> tuple[Path, Path]:
+    """Where a segment lies that was brought ahead, and where it lies on its way."""
+    folder = Path(destination).parent / ".wal-g" / "prefetch"
+    return folder / name, folder / "running" / name
+
+
+def fetch(store: Store, settings: Settings, config: str, name: str, destination: str) -> None:
+    """Fetches, and starts the bringing ahead of what follows; takes what an earlier one brought."""
+    ready, _ = _places(destination, name)
+    try:
+        if ready.exists() and ready.stat().st_size == SEGMENT_BYTES:
+            ready.rename(destination)
+        else:
+            _download(store, name, destination)
+    finally:
+        if settings.number("WALG_DOWNLOAD_CONCURRENCY", 10) > 1 and parse_segment(name) is not None:
+            argv = [sys.argv[0], "wal-prefetch", name, destination, "--config", config]
+            subprocess.Popen(argv, stdin=subprocess.DEVNULL, start_new_session=True)
+
+
+def prefetch(store: Store, settings: Settings, name: str, destination: str) -> None:
+    """Brings the segments after ``name`` to a place beside ``destination``; errors are nobody's business."""
+    timeline, number = parse_segment(name) or (0, 0)
+    for following in range(number + 1, number + 1 + settings.number("WALG_DOWNLOAD_CONCURRENCY", 10)):
+        ready, running = _places(destination, segment_name(timeline, following))
+        if ready.exists() or running.exists():
+            continue
+        running.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        try:
+            _download(store, running.name, str(running))
+            running.rename(ready)
+        except (WalgError, OSError):
+            running.unlink(missing_ok=True)

@@ -66,8 +66,9 @@ class Walg:
         """The commands, in order: `st cat`, `wal-push`, ..."""
         return [" ".join(call["arguments"][: 2 if call["arguments"][0] == "st" else 1]) for call in self.calls()]
 
-    def holds_identity(self, identifier: int = IDENTIFIER) -> None:
-        self.answer("st", "cat", "IDENTITY.json", stdout=json.dumps({"system_identifier": str(identifier)}))
+    def holds_identity(self, identifier: int = IDENTIFIER, **more: str) -> None:
+        identity = {"system_identifier": str(identifier), **more}
+        self.answer("st", "cat", "IDENTITY.json", stdout=json.dumps(identity))
 
     def has_no_identity(self, **options: Any) -> None:
         self.answer(
@@ -91,7 +92,7 @@ def config(tmp_path: Path, walg: Walg) -> Config:
     data = tmp_path / "data"
     (data / "global").mkdir(parents=True)
     (data / "global" / "pg_control").write_bytes(IDENTIFIER.to_bytes(8, sys.byteorder) + b"rest")
-    for name in ("state", "restore"):
+    for name in ("state", "restore", "reports", "bin"):
         (tmp_path / name).mkdir()
     values = {
         "cluster": "17-main",
@@ -104,6 +105,8 @@ def config(tmp_path: Path, walg: Walg) -> Config:
         "endpoint": "http://store",
         "state": str(tmp_path / "state"),
         "restores": str(tmp_path / "restore"),
+        "reports": str(tmp_path / "reports"),
+        "key_file": str(tmp_path / "libsodium.key"),
         "keep_full": 2,
         "keep_days": 14,
         "archive_limit": 5,

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from roles.walg.files.pgsafe_parts import fence
 from roles.walg.files.pgsafe_parts.common import Config
 
 from .conftest import OTHER, Walg
@@ -156,3 +157,92 @@ def test_an_ordinary_segment_imports_little(config: Config, walg: Walg) -> None:
     )
     done = subprocess.run([sys.executable, "-ISB", "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "0 []"
+
+
+def test_a_fenced_cluster_archives_nothing(tmp_path: Path, config: Config, walg: Walg) -> None:
+    """The segment stays; as soon as the fence is gone it goes."""
+    walg.holds_identity()
+    walg.answer("wal-push")
+    fence.put_up(config, "a restore runs")
+    fence.put_up(config, "another reason")
+    done = call(tmp_path, "archive", "--config", config.path, SEGMENT)
+    assert done.returncode == 1
+    assert "is fenced (a restore runs)" in done.stderr
+    assert walg.asked() == []
+    fence.take_down(config)
+    fence.take_down(config)
+    assert call(tmp_path, "archive", "--config", config.path, SEGMENT).returncode == 0
+
+
+NAME = "000000010000000200000003"
+
+
+def a_segment(name: str = NAME, size: int = 16 * 1024 * 1024, magic: int = 0xD116) -> bytes:
+    """The first page's header and nothing else: magic, flags, timeline, address."""
+    address = (int(name[8:16], 16) << 32) + int(name[16:], 16) * 16 * 1024 * 1024
+    head = magic.to_bytes(2, "little") + bytes(6) + address.to_bytes(8, "little")
+    return head.ljust(size, b"\0")
+
+
+@pytest.fixture
+def ahead(tmp_path: Path) -> Path:
+    """Where WAL-G leaves what it brought ahead, for a recovery below ``recovery``."""
+    path = tmp_path / "recovery" / "pg_wal" / ".wal-g" / "prefetch"
+    (path / "running").mkdir(parents=True)
+    return path
+
+
+def test_what_was_brought_ahead_costs_no_start_of_walg(tmp_path: Path, config: Config, walg: Walg, ahead: Path) -> None:
+    """With enough left nobody is started; the file is moved, not copied."""
+    (ahead / NAME).write_bytes(a_segment())
+    for number in range(4, 9):
+        (ahead / f"0000000100000002{number:08X}").write_bytes(b"")
+    destination = ahead.parents[1] / "RECOVERYXLOG"
+    destination.write_bytes(b"the half of an earlier try")
+    assert call(tmp_path, "fetch", "--config", config.path, NAME, str(destination)).returncode == 0
+    assert destination.read_bytes() == a_segment()
+    assert not (ahead / NAME).exists()
+    assert walg.calls() == []
+
+
+def test_when_few_are_left_more_are_brought(tmp_path: Path, config: Config, walg: Walg, ahead: Path) -> None:
+    walg.answer("wal-prefetch")
+    (ahead / NAME).write_bytes(a_segment())
+    destination = ahead.parents[1] / "RECOVERYXLOG"
+    assert call(tmp_path, "fetch", "--config", config.path, NAME, str(destination)).returncode == 0
+    deadline = time.monotonic() + 10
+    while not walg.calls():
+        assert time.monotonic() < deadline, "nothing was started"
+        time.sleep(0.02)
+    assert walg.calls()[0]["arguments"] == ["wal-prefetch", NAME, str(destination)]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        a_segment(size=1 << 20),
+        a_segment(magic=0),
+        a_segment("000000010000000200000004"),
+    ],
+    ids=["empty", "cut off", "zeros", "another one"],
+)
+def test_what_was_brought_ahead_and_is_not_the_segment_is_fetched_anew(
+    tmp_path: Path, config: Config, walg: Walg, ahead: Path, content: bytes
+) -> None:
+    walg.answer("wal-fetch", write="fetched")
+    (ahead / NAME).write_bytes(content)
+    destination = ahead.parents[1] / "RECOVERYXLOG"
+    assert call(tmp_path, "fetch", "--config", config.path, NAME, str(destination)).returncode == 0
+    assert destination.read_text() == "fetched"
+
+
+def test_what_is_on_its_way_is_waited_for(tmp_path: Path, config: Config, walg: Walg, ahead: Path) -> None:
+    """Not for ever: what stalls is fetched by WAL-G."""
+    walg.answer("wal-fetch", write="fetched")
+    (ahead / "running" / NAME).write_bytes(b"half")
+    destination = ahead.parents[1] / "RECOVERYXLOG"
+    before = time.monotonic()
+    assert call(tmp_path, "fetch", "--config", config.path, NAME, str(destination)).returncode == 0
+    assert time.monotonic() - before >= 1
+    assert destination.read_text() == "fetched"

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from roles.walg.files.pgsafe_parts import restore, status
+from roles.walg.files.pgsafe_parts import plan, restore, status
 from roles.walg.files.pgsafe_parts.cli import parser
 from roles.walg.files.pgsafe_parts.common import REFUSED, Config, PgsafeError
 from roles.walg.files.pgsafe_parts.walg import Backup
+
+from .conftest import Walg
 
 MB16 = 16 * 1024 * 1024
 NOW = 1795435200.0
@@ -45,6 +48,7 @@ def row(**changed: Any) -> dict[str, Any]:
         "ready": 0,
         "oldest_ready": None,
         "wal_bytes": 83886444,
+        "max_wal_bytes": 1 << 30,
         "current_wal": "000000010000000000000005",
         "offset": 40,
         "segment_bytes": MB16,
@@ -73,45 +77,94 @@ def test_archiving(changed: dict[str, Any], key: str, value: object) -> None:
     assert status.archiving(row(**changed))[key] == value
 
 
-NEWEST = {"finish_time": "2026-11-23T03:17:00Z", "backup_name": "base_x", "compressed_bytes": 3_000_000}
-
-
 @pytest.mark.parametrize(
-    ("changed", "newest", "message"),
+    ("changed", "message"),
     [
-        ({}, NEWEST, ""),
-        ({"mode": "off"}, NEWEST, "WAL is not archived"),
-        ({"last_failed": NOW, "last_failed_wal": "0A"}, NEWEST, "archiving 0A fails"),
-        ({"ready": 4, "oldest_ready": NOW - 3}, NEWEST, "4 segments wait"),
-        ({"ready": 1, "oldest_ready": NOW - 121}, NEWEST, "the oldest for 121 s"),
-        ({"ready": 3, "oldest_ready": NOW - 3}, NEWEST, ""),
-        ({}, None, "there is no base backup"),
-        ({}, {**NEWEST, "finish_time": "2026-11-22T03:17:00Z"}, "33 hours old"),
+        ({}, ""),
+        ({"mode": "off"}, "WAL is not archived"),
+        ({"last_failed": NOW, "last_failed_wal": "0A"}, "archiving 0A fails"),
+        ({"ready": 4, "oldest_ready": NOW - 3}, "4 segments wait"),
+        ({"ready": 1, "oldest_ready": NOW - 121}, "the oldest for 121 s"),
+        ({"ready": 3, "oldest_ready": NOW - 3}, ""),
+        ({"wal_bytes": 2 << 30}, ""),
+        ({"wal_bytes": (2 << 30) + 1}, "pg_wal holds 2147 MB, 1074 MB are usual"),
     ],
 )
-def test_problems(changed: dict[str, Any], newest: dict[str, Any] | None, message: str) -> None:
-    found = status.problems({**status.archiving(row(**changed)), "newest_backup": newest}, NOW)
+def test_problems_of_the_host(config: Config, changed: dict[str, Any], message: str) -> None:
+    report = {**status.archiving(row(**changed)), "fenced": False, "free_percent": 14, "free_bytes": 5_000_000_000}
+    found = status.local_problems(config, report)
     assert len(found) == (1 if message else 0)
     assert message in "".join(found)
 
 
-def a_backup(name: str = "base_1", size: int = 100_000_000) -> Backup:
-    return Backup(name, "2026-11-23T01:00:00Z", "2026-11-23T01:01:00Z", "1", 170011, size, size // 10, False)
-
-
-def test_the_newest_backup_is_chosen_or_the_named_one() -> None:
-    both = [a_backup("base_1"), a_backup("base_2")]
-    assert restore.choose(both, "", "s3://x").name == "base_2"
-    assert restore.choose(both, "base_1", "s3://x").name == "base_1"
+def test_a_fence_and_a_full_disk_are_problems(config: Config) -> None:
+    report = {**status.archiving(row()), "fenced": True, "free_percent": 14, "free_bytes": 4_999_999_999}
+    assert [found.split(":")[0] for found in status.local_problems(config, report)] == [
+        "the cluster is fenced",
+        f"only 14 % of the disk under {config.data} are free",
+    ]
 
 
 @pytest.mark.parametrize(
-    ("held", "name", "message"), [([], "", "nothing to restore"), ([a_backup()], "base_9", "it holds base_1")]
+    ("finished", "message"),
+    [
+        ([], "there is no base backup"),
+        (["2026-11-23T03:17:00Z"], ""),
+        (["2026-11-20T03:17:00Z", "2026-11-22T03:17:00Z"], "33 hours old"),
+        # a clock that was ahead when it was made
+        (["2027-11-22T03:17:00Z"], ""),
+    ],
 )
-def test_a_backup_that_is_not_there_is_refused(held: list[Backup], name: str, message: str) -> None:
-    with pytest.raises(PgsafeError, match=message) as caught:
-        restore.choose(held, name, "s3://x")
-    assert caught.value.code == REFUSED
+def test_problems_of_the_bucket(finished: list[str], message: str) -> None:
+    backups = [dataclasses.replace(a_backup(), finish_time=moment) for moment in finished]
+    found = status.bucket_problems(backups, NOW)
+    assert len(found) == (1 if message else 0)
+    assert message in "".join(found)
+
+
+@pytest.mark.parametrize(
+    ("results", "since", "messages"),
+    [
+        # NOW is 2026-11-23T12:00:00Z
+        ({}, None, []),
+        ({}, "2026-11-23T11:00:00Z", []),
+        ({}, "2026-11-14T11:00:00Z", ["no look at the archive yet", "no drill yet"]),
+        ({"verify": {"passed": True, "at": "2026-11-23T11:59:00Z"}}, "2026-11-23T11:00:00Z", []),
+        ({"verify": {"passed": True, "at": "rubbish"}}, "2026-11-23T11:00:00Z", ["the last look at the archive is 49"]),
+        (
+            {"verify": {"passed": True, "at": "2026-11-23T09:00:00Z"}},
+            "2026-11-23T01:00:00Z",
+            ["the last look at the archive is 3 hours old"],
+        ),
+        (
+            {
+                "verify": {"passed": False, "at": "2026-11-23T11:59:00Z"},
+                "drill": {"passed": True, "at": "2026-11-15T11:00:00Z"},
+            },
+            "2026-10-01T00:00:00Z",
+            ["the last look at the archive, at 2026-11-23T11:59:00Z, failed", "the last drill is 193 hours old"],
+        ),
+    ],
+)
+def test_problems_of_looks_and_drills(results: dict[str, Any], since: str | None, messages: list[str]) -> None:
+    found = status.result_problems(results, since, NOW)
+    assert len(found) == len(messages)
+    assert all(text.startswith(message) for text, message in zip(found, messages, strict=True))
+
+
+def test_status_tells_although_neither_server_nor_bucket_answers(config: Config, walg: Walg) -> None:
+    walg.answer("backup-list", exit=1, stderr="ERROR: 2026/11/23 01:00:00.1 connection refused\n")
+    report = status.gather(config)
+    assert report["archiving"] is None
+    assert report["newest_restorable"] is None
+    assert any("the bucket does not tell what it holds" in problem for problem in report["problems"])
+    assert len(report["problems"]) == 2
+    assert "PROBLEM" in status.as_text(report)
+    assert "NOT ENCRYPTED" in status.as_text(report)
+
+
+def a_backup(name: str = "base_1", size: int = 100_000_000) -> Backup:
+    return Backup(name, "2026-11-23T01:00:00Z", "2026-11-23T01:01:00Z", "1", 170011, size, size // 10, False)
 
 
 @pytest.mark.parametrize("name", ["", "..", "../x", "a/b", "-x", ".x", "x" * 41, "a b", "a\nb"])
@@ -135,9 +188,9 @@ def test_nothing_is_restored_over_anything(config: Config, kind: str) -> None:
 
 def test_room_for_data_and_wal_is_asked_before(config: Config) -> None:
     """1.3 times the data and 256 MiB: 398,435,456 bytes for 100 MB."""
-    restore.must_fit(config, a_backup(), free=398_435_456)
+    plan.must_fit(config.restores, a_backup(), free=398_435_456)
     with pytest.raises(PgsafeError, match=r"needs 398 MB in .*, 398 MB are free") as caught:
-        restore.must_fit(config, a_backup(), free=398_435_455)
+        plan.must_fit(config.restores, a_backup(), free=398_435_455)
     assert caught.value.code == REFUSED
 
 
@@ -164,7 +217,8 @@ def test_a_receipt_is_readable() -> None:
         {
             "backup": {"backup_name": "base_1"},
             "directory": "/var/lib/postgresql/restore/x",
-            "recovered_to": "2026-11-23 12:00:00+00",
+            "target": "latest",
+            "recovered_to": "2026-11-23T12:00:00Z",
             "seconds": 2.5,
             "databases": {"app": {"bytes": 8_000_000, "tables": {"public.tree": 123, "public.big": None}}},
             "probes": [{"database": "app", "sql": "SELECT 1", "answer": "1"}],

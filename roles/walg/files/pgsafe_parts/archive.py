@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-from . import identity
+from . import fence, identity
 from .common import Config, PgsafeError, environment, load, run_limited, say, take_config
 
 #: What WAL-G answers for a file that is not in the archive; every other failure is 1.
@@ -24,6 +24,7 @@ def _environment(config: Config) -> dict[str, str]:
 
 
 def push(config: Config, segment: str) -> int:
+    fence.must_be_open(config)
     identity.ensure(config)
     # a try that outlives its limit is ended: PostgreSQL calls again
     code = run_limited(
@@ -51,6 +52,46 @@ def archive_main(arguments: Sequence[str]) -> int:
     return 1
 
 
+#: A started WAL-G costs more than the fetching; so many segments are brought ahead by one.
+_AHEAD = 8
+_SEGMENT_BYTES = 16 * 1024 * 1024
+#: XLOG_PAGE_MAGIC of the oldest PostgreSQL; every later one is larger.
+_MAGIC = 0xD061
+
+
+def _is_whole(path: str, name: str) -> bool:
+    """Whether a file is the segment of that name: its size, and the address that its first page says it has."""
+    with open(path, "rb") as file:
+        head = file.read(16)
+        size = os.fstat(file.fileno()).st_size
+    if size != _SEGMENT_BYTES or int.from_bytes(head[:2], "little") < _MAGIC:
+        return False
+    number = (int(name[8:16], 16) << 32) + int(name[16:24], 16) * _SEGMENT_BYTES
+    return int.from_bytes(head[8:16], "little") == number
+
+
+def _take(config: Config, name: str, destination: str, env: dict[str, str]) -> bool:
+    """Takes a segment that an earlier call of WAL-G brought ahead, and has more brought when few are left."""
+    folder = os.path.join(os.path.dirname(destination), ".wal-g", "prefetch")
+    ready, running = os.path.join(folder, name), os.path.join(folder, "running", name)
+    deadline = time.monotonic() + 1
+    while not os.path.exists(ready):
+        # one that is on its way is waited for, as WAL-G does; what stalls is left to it
+        if not os.path.exists(running) or time.monotonic() > deadline:
+            return False
+        time.sleep(0.004)
+    if not _is_whole(ready, name):
+        return False
+    os.replace(ready, destination)
+    left = [item for item in os.listdir(folder) if item > name and item != "running"]
+    if len(left) + len(os.listdir(os.path.join(folder, "running"))) <= _AHEAD // 2:
+        # nobody waits for it: it lives on when this process has ended, and says nothing
+        os.posix_spawn(
+            config.walg, [config.walg, "--config", config.walg_config, "wal-prefetch", name, destination], env
+        )
+    return True
+
+
 def _remove(path: str) -> None:
     # WAL-G neither overwrites a file nor removes the half of one that a failed try left behind
     if os.path.lexists(path):
@@ -60,7 +101,14 @@ def _remove(path: str) -> None:
 def get(config: Config, name: str, destination: str) -> int:
     """Tries until the budget is used up: an archive out of reach must never look like the end of the archive."""
     deadline, wait, tries = time.monotonic() + config.fetch_budget, 1.0, 0
-    env = _environment(config)
+    env = {**_environment(config), "WALG_DOWNLOAD_CONCURRENCY": str(_AHEAD)}
+    _remove(destination)
+    try:
+        if len(name) == 24 and _take(config, name, destination, env):
+            return 0
+    except (OSError, ValueError):
+        # whatever is wrong with what was brought ahead, WAL-G brings it anew
+        pass
     while True:
         _remove(destination)
         tries += 1

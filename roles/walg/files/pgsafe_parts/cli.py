@@ -5,29 +5,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from . import commands as back
 from .common import FAILED, Config, PgsafeError, load, say, take_config
-
-
-def become_postgres(config: Config) -> None:
-    """Root gives its rights up for those of the account that owns the data; everybody else stays what they are."""
-    if os.geteuid() != 0:
-        return
-    import pwd
-
-    owner = pwd.getpwuid(os.stat(config.data).st_uid)
-    if owner.pw_uid == 0:
-        raise PgsafeError(f"{config.data} belongs to root: PostgreSQL would not start there")
-    os.initgroups(owner.pw_name, owner.pw_gid)
-    os.setgid(owner.pw_gid)
-    os.setuid(owner.pw_uid)
-    # the caller's directory may be closed to the new user, and every child would complain
-    os.chdir("/")
-    os.umask(0o077)
+from .privileges import become_owner
 
 
 def _show(result: dict[str, Any], as_json: bool, text: Callable[[dict[str, Any]], str]) -> int:
@@ -58,6 +43,44 @@ def _status(config: Config, options: argparse.Namespace) -> int:
     return 0
 
 
+def _check(config: Config, options: argparse.Namespace) -> int:
+    from . import check
+
+    report = check.run(config)
+    _show(report, options.json, check.as_text)
+    return FAILED if report["problems"] else 0
+
+
+def _fence(config: Config, options: argparse.Namespace) -> int:
+    from . import fence
+
+    if options.up:
+        fence.put_up(config, options.reason)
+    else:
+        fence.take_down(config)
+    print(f"{config.cluster} is {'fenced: WAL waits on this host' if options.up else 'open: WAL is archived'}")
+    return 0
+
+
+def _key(config: Config, _options: argparse.Namespace) -> int:
+    from . import key
+
+    # from standard input, so that it is in no argument and no history
+    if sys.stdin.isatty():
+        import getpass
+
+        typed = getpass.getpass("key: ")
+    else:
+        typed = sys.stdin.read()
+    if not key.is_copy(config, typed):
+        raise PgsafeError(
+            f"this is not the key of {config.prefix} (fingerprint {config.key_fingerprint or 'none'}): "
+            "with it nothing there can be read"
+        )
+    print(f"this is the key of {config.prefix}")
+    return 0
+
+
 def _identity(config: Config, options: argparse.Namespace) -> int:
     from . import identity
 
@@ -70,7 +93,7 @@ def _identity(config: Config, options: argparse.Namespace) -> int:
 def _restore(config: Config, options: argparse.Namespace) -> int:
     from . import restore
 
-    wish = restore.Wish(options.backup, options.name, tuple(options.probe), options.timeout)
+    wish = restore.Wish(options.backup, options.name, tuple(options.probe), options.timeout, options.to)
     return _show(restore.beside(config, wish), options.json, restore.as_text)
 
 
@@ -96,6 +119,14 @@ def parser() -> argparse.ArgumentParser:
     sub = command("status", _status, "Show what could be restored now.")
     sub.add_argument("--strict", action="store_true", help="exit 1 when something is wrong")
     sub.add_argument("--json", action="store_true")
+    sub = command("check", _check, "Once a minute: write the heartbeat, and tell what is wrong on this host.")
+    sub.add_argument("--json", action="store_true")
+    sub = command("fence", _fence, "Stop archiving; WAL waits on this host until `unfence`.")
+    sub.add_argument("reason")
+    sub.set_defaults(up=True)
+    sub = command("unfence", _fence, "Archive again, beginning with what waits.")
+    sub.set_defaults(up=False)
+    command("key", _key, "Read a copy of the archive's key from standard input and say whether it is the right one.")
     sub = command("identity", _identity, "Check that the archive is this cluster's; claim it when it is empty.")
     sub.add_argument(
         "--adopt", action="store_true", help="also claim an archive that holds only this cluster's backups"
@@ -104,6 +135,7 @@ def parser() -> argparse.ArgumentParser:
     sub = command(
         "restore-beside", _restore, "Restore a backup and all its WAL beside the running data, and look at it."
     )
+    sub.set_defaults(to="latest")
     sub.add_argument("--backup", default="", metavar="NAME", help="base backup (the newest)")
     sub.add_argument("--name", default="", help="directory to make below the restores (the time of day)")
     sub.add_argument(
@@ -111,6 +143,7 @@ def parser() -> argparse.ArgumentParser:
     )
     sub.add_argument("--timeout", type=float, default=3600, metavar="SECONDS", help="for the replay (3600)")
     sub.add_argument("--json", action="store_true")
+    back.add_all(command)
     sub = command("look", _look, "Open psql on an earlier restore.")
     sub.add_argument("name")
     sub.add_argument("database", nargs="?", default="postgres")
@@ -123,8 +156,11 @@ def main(arguments: Sequence[str]) -> int:
     path, rest = take_config(arguments)
     options = parser().parse_args(rest)
     try:
+        # ended from outside, a restore or a drill removes what it has begun as well
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         config = load(path)
-        become_postgres(config)
+        if not getattr(options, "root", False):
+            become_owner(config)
         return int(options.run(config, options))
     except PgsafeError as error:
         say(str(error))

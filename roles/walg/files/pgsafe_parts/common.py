@@ -34,7 +34,7 @@ class Config:
     """/etc/wal-g/pgsafe.json; every path is absolute, times are seconds."""
 
     def __init__(self, values: Mapping[str, object], path: str = DEFAULT_CONFIG) -> None:
-        self.path = path
+        self.path, self.values = path, dict(values)
 
         def text(key: str, default: str | None = None) -> str:
             value = values.get(key, default)
@@ -65,6 +65,40 @@ class Config:
         self.archive_limit = number("archive_limit", 120)
         self.fetch_budget = number("fetch_budget", 300)
         self.backup_limit = number("backup_limit", 21600)
+        #: What the commands found, for other programs and for people: drill.json, verify.json, check.json.
+        self.reports = text("reports", "/var/lib/sapflux/walg")
+        #: How far a restore in place is; root alone may write it, for it names commands that root runs.
+        self.journal = text("journal", "/var/lib/sapflux/restore/journal.json")
+        #: While this file is there nothing is archived.
+        self.fence = os.path.join(self.state, "FENCED")
+        # pg_wal may be that much larger than max_wal_size before somebody is told
+        self.wal_growth_mb = number("wal_growth_mb", 1024)
+        self.key_file = text("key_file", "/etc/wal-g/libsodium.key")
+        fingerprint = values.get("key_fingerprint", "")
+        #: Of the key that the archive is encrypted with; "" = the archive is not encrypted.
+        self.key_fingerprint = fingerprint if isinstance(fingerprint, str) else ""
+        self.configured_prefix = self.prefix
+        if values.get("pinned") is not True:
+            self.prefix = successor(self.state, self.prefix)
+
+    def write(self, path: str, **changed: object) -> None:
+        """Writes these settings, with some of them changed, for another program; the prefix stays the one of now."""
+        with open(path, "w", encoding="utf-8") as file:
+            json.dump({**self.values, "prefix": self.prefix, "pinned": True, **changed}, file)
+
+
+def successor(state: str, prefix: str) -> str:
+    """The prefix in use: a restore moves on to a new one, while the settings may still name the old."""
+    try:
+        with open(os.path.join(state, "lineage.json"), encoding="utf-8") as file:
+            lineage = json.load(file)
+    except FileNotFoundError:
+        return prefix
+    except (OSError, ValueError) as error:
+        raise PgsafeError(
+            f"{state}/lineage.json cannot be read ({error}): it says where the archive goes on"
+        ) from error
+    return str(lineage["prefix"]) if prefix in lineage["ended"] else prefix
 
 
 def load(path: str) -> Config:
@@ -98,6 +132,7 @@ def environment(config: Config, memory: str, processors: int, *, quiet: bool = F
     return {
         "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         "HOME": config.state,
+        "WALG_S3_PREFIX": config.prefix,
         "LC_ALL": "C.UTF-8",
         # its ordinary log is two lines a segment in PostgreSQL's own
         "WALG_LOG_LEVEL": "ERROR" if quiet else "NORMAL",
@@ -153,6 +188,54 @@ def system_identifier(data: str) -> str:
     if len(head) != 8:
         raise PgsafeError(f"{path} is cut off: this cluster is damaged")
     return str(int.from_bytes(head, sys.byteorder))
+
+
+def write_json(path: str, document: Mapping[str, object]) -> None:
+    """Writes a document as a whole or not at all."""
+    temporary = f"{path}.{os.getpid()}.new"
+    try:
+        with open(temporary, "w", encoding="utf-8") as file:
+            json.dump(document, file)
+            file.write("\n")
+        os.replace(temporary, path)
+    finally:
+        if os.path.exists(temporary):
+            os.unlink(temporary)
+
+
+def read_json(path: str) -> dict[str, object] | None:
+    """A document that somebody left, or None where there is none that can be read."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            found = json.load(file)
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+class only_one:  # noqa: N801 - read as a verb: with only_one(config, 60)
+    """The lock that backups, retention, restores and drills share; waits ``wait`` seconds for another run."""
+
+    def __init__(self, config: Config, wait: float) -> None:
+        self._path, self._wait, self._file = os.path.join(config.state, "lock"), wait, -1
+
+    def __enter__(self) -> None:
+        import fcntl
+
+        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        deadline = time.monotonic() + self._wait
+        while True:
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    os.close(self._file)
+                    raise PgsafeError("another backup, restore or drill is running: wait for it to end", BUSY) from None
+                time.sleep(0.5)
+
+    def __exit__(self, *_reason: object) -> None:
+        os.close(self._file)
 
 
 def now() -> float:

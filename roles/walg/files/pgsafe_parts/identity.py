@@ -1,8 +1,9 @@
 """Whose archive is it? WAL-G does not ask; two clusters in one prefix destroy each other's backups.
 
-The prefix holds IDENTITY.json with the system identifier of the one cluster that may write there. A cluster that finds
-a prefix empty claims it. What was found is remembered in the state directory for as long as prefix, endpoint and
-cluster stay the same, so that an ordinary segment costs no question.
+The prefix holds IDENTITY.json with the system identifier of the one cluster that may write there, and with the
+fingerprint of the one key that opens what it writes. A cluster that finds a prefix empty claims it. What was found is
+remembered in the state directory for as long as prefix, endpoint, cluster and key stay the same, so that an ordinary
+segment costs no question.
 """
 
 # pathlib costs more start-up time than all the rest of the hot path
@@ -13,7 +14,7 @@ import os
 import time
 from typing import Any
 
-from .common import Config, PgsafeError, RefusedError, now, system_identifier
+from .common import Config, PgsafeError, RefusedError, now, system_identifier, write_json
 
 OBJECT = "IDENTITY.json"
 
@@ -23,7 +24,12 @@ def _memory(config: Config) -> str:
 
 
 def _expected(config: Config) -> dict[str, str]:
-    return {"prefix": config.prefix, "endpoint": config.endpoint, "system_identifier": system_identifier(config.data)}
+    return {
+        "prefix": config.prefix,
+        "endpoint": config.endpoint,
+        "system_identifier": system_identifier(config.data),
+        "key_fingerprint": config.key_fingerprint,
+    }
 
 
 def is_known(config: Config) -> bool:
@@ -64,11 +70,14 @@ def stored(config: Config) -> dict[str, Any] | None:
 
 def verify(config: Config, *, adopt: bool = False) -> dict[str, Any]:
     """Asks the archive, claims an empty one (``adopt``: also one with our backups), and remembers the answer."""
+    from .key import must_fit
+
     own = system_identifier(config.data)
     found = stored(config)
+    must_fit(config, found)
     if found is None:
         _may_claim(config, own, adopt)
-        _claim(config, own)
+        claim(config, own)
         found = stored(config)
     if found is None:
         raise PgsafeError(f"{config.prefix}/{OBJECT} was written and is not there: check the bucket's rules")
@@ -98,20 +107,23 @@ def _may_claim(config: Config, own: str, adopt: bool) -> None:
         )
 
 
-def _claim(config: Config, own: str) -> None:
+def claim(config: Config, own: str, **more: str) -> None:
+    """Writes the identity of that cluster into an archive that holds none, with what else is to be known about it."""
     from .walg import walg
 
     document = {
         "system_identifier": own,
         "cluster": config.cluster,
         "version": config.version,
+        "generation": config.prefix.rsplit("/", 1)[-1],
+        "encryption": "libsodium" if config.key_fingerprint else "none",
+        "key_fingerprint": config.key_fingerprint,
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now())),
+        **more,
     }
     path = f"{_memory(config)}.{os.getpid()}"
     try:
-        with open(path, "w", encoding="utf-8") as file:
-            json.dump(document, file)
-            file.write("\n")
+        write_json(path, document)
         # this overwrites without asking; what is there afterwards is read back, here and before every base backup
         walg(config, "st", "put", "--no-compress", "--no-encrypt", path, OBJECT)
     finally:
@@ -120,7 +132,4 @@ def _claim(config: Config, own: str) -> None:
 
 
 def _remember(config: Config) -> None:
-    path = f"{_memory(config)}.{os.getpid()}.new"
-    with open(path, "w", encoding="utf-8") as file:
-        json.dump(_expected(config), file)
-    os.replace(path, _memory(config))
+    write_json(_memory(config), _expected(config))

@@ -1,4 +1,4 @@
-"""``restore-beside``: a copy of the cluster from the archive, next to the running one and never touching it."""
+"""``restore`` beside: a copy of the cluster from the archive, next to the running one and never touching it."""
 
 # paths are plain strings in all of pgsafe
 from __future__ import annotations
@@ -9,18 +9,16 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from . import identity
-from .backup import only_one, own_backups
-from .common import Config, PgsafeError, RefusedError, now
-from .instance import Instance
-from .walg import Backup, walg
+from . import plan, window
+from .backup import only_one
+from .common import Config, PgsafeError, RefusedError, load, now
+from .instance import Instance, State
+from .plan import Plan
+from .walg import walg
 
-#: Unpacked data, the WAL that is being replayed, and what the replay itself writes.
-_FACTOR, _EXTRA = 1.3, 256 * 1024 * 1024
 _NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,39}$")
 
 _DATABASES = "SELECT coalesce(json_agg(datname ORDER BY datname), '[]') FROM pg_database WHERE NOT datistemplate"
@@ -35,24 +33,13 @@ _COUNT = "SET statement_timeout = '20s'; SELECT count(*) FROM "
 
 @dataclass(frozen=True)
 class Wish:
-    """What to restore: ``backup`` "" = the newest, ``name`` "" = the time of day, ``probes`` as DATABASE:SQL."""
+    """What to restore: ``backup`` "" = the right one, ``name`` "" = the time of day, ``probes`` as DATABASE:SQL."""
 
     backup: str = ""
     name: str = ""
     probes: tuple[str, ...] = ()
     timeout: float = 3600
-
-
-def choose(backups: Sequence[Backup], name: str, prefix: str) -> Backup:
-    """The backup with that name, or the newest."""
-    if not backups:
-        raise RefusedError(f"the archive {prefix} holds no backup of this cluster: there is nothing to restore")
-    if not name:
-        return backups[-1]
-    for backup in backups:
-        if backup.name == name:
-            return backup
-    raise RefusedError(f"the archive {prefix} holds no backup {name!r}; it holds {', '.join(b.name for b in backups)}")
+    target: str = "latest"
 
 
 def split_probe(probe: str) -> tuple[str, str]:
@@ -76,19 +63,6 @@ def target(config: Config, name: str) -> str:
     return path
 
 
-def must_fit(config: Config, backup: Backup, free: int | None = None) -> None:
-    """Refuses when the file system of the restores has too little room."""
-    if free is None:
-        info = os.statvfs(config.restores)
-        free = info.f_bavail * info.f_frsize
-    need = int(backup.uncompressed_size * _FACTOR) + _EXTRA
-    if free < need:
-        raise RefusedError(
-            f"restoring {backup.name} needs {need / 1e6:.0f} MB in {config.restores}, {free / 1e6:.0f} MB are free: "
-            "make room (earlier restores are there too) or restore on another host"
-        )
-
-
 def contents(instance: Instance) -> dict[str, Any]:
     """{database: {bytes, tables: {schema.table: rows, or null when counting took too long}}}"""
     names = json.loads(instance.query(_DATABASES))
@@ -106,43 +80,73 @@ def contents(instance: Instance) -> dict[str, Any]:
     return found
 
 
-def _unpack(config: Config, backup: Backup, data: str) -> None:
-    os.mkdir(data, 0o700)
-    walg(config, "backup-fetch", data, backup.name, limit=config.backup_limit)
+def answers(instance: Instance, probes: list[tuple[str, str]]) -> list[dict[str, str]]:
+    return [{"database": name, "sql": sql, "answer": instance.query(sql, name)} for name, sql in probes]
+
+
+def unpack(config: Config, name: str, data: str) -> None:
+    """Unpacks a backup; what is there under its name is whole."""
+    part = f"{data}.{os.getpid()}"
+    os.mkdir(part, 0o700)
+    walg(config, "backup-fetch", part, name, limit=config.backup_limit)
+    os.rename(part, data)
+
+
+def position(made: Plan, state: State) -> dict[str, Any]:
+    """{recovered_to: time of the last commit or None, lsn, complete, rpo_seconds}
+
+    ``complete`` says that everything that was committed until the target is there: a later commit was seen, or the
+    archive is known to hold all of it. ``rpo_seconds`` is the time between the target and the last commit.
+    """
+    wanted = made.target
+    last = window.seconds(state.last_commit) if state.last_commit else None
+    complete = state.at_target or wanted.kind == "latest" or (wanted.kind == "time" and wanted.at <= made.reach.end)
+    goal = wanted.at if wanted.kind == "time" else made.reach.end
+    return {
+        "recovered_to": state.last_commit,
+        "lsn": state.lsn,
+        "complete": complete,
+        "rpo_seconds": None if last is None else round(max(0.0, goal - last), 1),
+    }
 
 
 def beside(config: Config, wish: Wish) -> dict[str, Any]:
-    """Restores, replays to the end of the archive, looks, stops, and tells.
+    """Restores, replays to the target, looks, stops, and tells.
 
-    {backup, directory, recovered_to: time of the last commit, seconds, databases, probes: [{database, sql, answer}]}
+    {target, backup, segments, bytes, directory, recovered_to: time of the last commit, complete, rpo_seconds, seconds,
+    parts: {fetch, replay, promote}, databases, probes: [{database, sql, answer}]}
     On failure nothing is left behind; the running cluster is never touched.
     """
     began = time.monotonic()
     probes = [split_probe(probe) for probe in wish.probes]
-    name = wish.name or time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now()))
-    path = target(config, name)
+    path = target(config, wish.name or time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now())))
     if not os.path.isdir(config.restores):
         raise RefusedError(f"{config.restores} is not there: apply the walg role")
-    identity.verify(config)
-    backup = choose(own_backups(config), wish.backup, config.prefix)
-    must_fit(config, backup)
+    made = plan.make(config, wish.target, wish.backup)
+    plan.must_fit(config.restores, made.backup)
     with only_one(config, 0):
         os.mkdir(path, 0o700)
-        instance = Instance(config, path)
+        own = os.path.join(path, "pgsafe.json")
+        config.write(own)
+        instance = Instance(load(own), path)
         try:
-            _unpack(config, backup, instance.data)
-            instance.configure()
-            instance.start(wish.timeout)
+            clock = time.monotonic()
+            unpack(config, made.backup.name, instance.data)
+            parts = {"fetch": round(time.monotonic() - clock, 1)}
+            instance.configure(made.target.settings())
+            clock = time.monotonic()
+            state = instance.replay(wish.timeout, made.last_begins)
+            parts["replay"] = round(time.monotonic() - clock, 1)
             receipt: dict[str, Any] = {
-                "backup": backup.as_json(),
+                **made.as_json(),
                 "directory": path,
-                "recovered_to": instance.query("SELECT coalesce(pg_last_xact_replay_timestamp(), now())::text") or None,
+                **position(made, state),
                 "databases": contents(instance),
-                "probes": [
-                    {"database": database, "sql": sql, "answer": instance.query(sql, database)}
-                    for database, sql in probes
-                ],
+                "probes": answers(instance, probes),
             }
+            clock = time.monotonic()
+            instance.promote()
+            receipt["parts"] = {**parts, "promote": round(time.monotonic() - clock, 1)}
             instance.stop()
         except BaseException:
             instance.stop(quietly=True)
@@ -154,22 +158,32 @@ def beside(config: Config, wish: Wish) -> dict[str, Any]:
     return receipt
 
 
-def as_text(receipt: dict[str, Any]) -> str:
-    lines = [
-        f"restored    {receipt['backup']['backup_name']} and all WAL after it, in {receipt['seconds']} s",
-        f"where       {receipt['directory']}",
-        f"up to       {receipt['recovered_to']}",
-    ]
+def shown(receipt: dict[str, Any]) -> list[str]:
+    """Lines about what is in a copy."""
+    lines = []
+    if not receipt.get("complete", True):
+        lines.append("INCOMPLETE  the archive ended before the target: what was committed after this is not in it")
     for name, database in receipt["databases"].items():
         lines.append(f"database    {name}, {database['bytes'] / 1e6:.1f} MB, {len(database['tables'])} tables")
         lines += [
             f"            {table}: {'?' if rows is None else rows} rows" for table, rows in database["tables"].items()
         ]
     lines += [f"probe       {probe['database']}: {probe['sql']} -> {probe['answer']}" for probe in receipt["probes"]]
+    return lines
+
+
+def as_text(receipt: dict[str, Any]) -> str:
     name = os.path.basename(receipt["directory"])
-    lines.append(f"look        sudo pgsafe look {name} DATABASE")
-    lines.append(f"remove      sudo rm -r {receipt['directory']}")
-    return "\n".join(lines)
+    return "\n".join(
+        [
+            f"restored    {receipt['backup']['backup_name']} and the WAL after it, in {receipt['seconds']} s",
+            f"where       {receipt['directory']}",
+            f"up to       {receipt['recovered_to']}, the last commit (target: {receipt['target']})",
+            *shown(receipt),
+            f"look        sudo pgsafe look {name} DATABASE",
+            f"remove      sudo rm -r {receipt['directory']}",
+        ]
+    )
 
 
 def look(config: Config, name: str, database: str) -> int:
@@ -184,18 +198,8 @@ def look(config: Config, name: str, database: str) -> int:
     with only_one(config, 0):
         instance.start(300)
         try:
-            argv = [
-                os.path.join(config.bin, "psql"),
-                "-X",
-                "-h",
-                instance.socket,
-                "-p",
-                str(instance.port),
-                "-U",
-                "postgres",
-                "-d",
-                database,
-            ]
+            argv = [os.path.join(config.bin, "psql"), "-X", "-h", instance.socket, "-p", str(instance.port)]
+            argv += ["-U", "postgres", "-d", database]
             return subprocess.run(argv, env={**os.environ, "HOME": config.state}, check=False).returncode
         finally:
             instance.stop()

@@ -77,6 +77,8 @@ class Backup:
     uncompressed_size: int
     compressed_size: int
     permanent: bool
+    start_lsn: int = 0
+    finish_lsn: int = 0
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -103,6 +105,8 @@ def parse_catalogue(text: str) -> list[Backup]:
                 uncompressed_size=int(item["uncompressed_size"]),
                 compressed_size=int(item["compressed_size"]),
                 permanent=bool(item["is_permanent"]),
+                start_lsn=int(item.get("start_lsn", 0)),
+                finish_lsn=int(item.get("finish_lsn", 0)),
             )
             for item in items
         ]
@@ -155,6 +159,8 @@ def query(
         )
     except subprocess.TimeoutExpired as error:
         raise PgsafeError(f"PostgreSQL at {where} did not answer within {limit:.0f} s") from error
+    except OSError as error:
+        raise PgsafeError(f"{argv[0]} cannot be started ({error.strerror}): apply the postgres role again") from error
     if done.returncode != 0:
         reason = done.stderr.strip().splitlines()[-1:] or ["no message"]
         raise PgsafeError(f"PostgreSQL at {where} says: {reason[0]}")

@@ -9,6 +9,7 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.sapflux.hosting.plugins.filter.postgres import (
     FORBIDDEN,
     FilterModule,
+    postgres_databases,
     postgres_hba,
     postgres_quote,
     postgres_settings,
@@ -147,5 +148,50 @@ def test_hba_rules_that_are_none(rule: dict[str, str]) -> None:
         postgres_hba([], [rule])
 
 
+def test_what_is_listened_to_speaks_tls() -> None:
+    closed, opened = postgres_settings({}, 2048), postgres_settings({}, 2048, listen=["172.30.9.1", "100.101.102.103"])
+    assert (closed["listen_addresses"], closed["ssl"]) == ("localhost", "off")
+    assert "ssl_cert_file" not in closed
+    assert (opened["listen_addresses"], opened["ssl"]) == ("localhost,172.30.9.1,100.101.102.103", "on")
+    assert opened["ssl_cert_file"].endswith("/server.crt")
+
+
+@pytest.mark.parametrize("address", ["*", "0.0.0.0", "::", "", "eth0", "172.30.9.0/24"])
+def test_never_everything_is_listened_to(address: str) -> None:
+    with pytest.raises(AnsibleFilterError, match=r"postgres_listen: .*name the bridge's or the tailnet's own"):
+        postgres_settings({}, 2048, listen=[address])
+
+
+def test_users_come_over_tls_from_the_networks_and_reach_their_own_database() -> None:
+    users = [{"name": "app", "database": "app"}, {"name": "other", "database": "other"}]
+    assert postgres_hba(users, [], ["172.30.9.0/24", "100.64.0.0/10"]) == [
+        "local all postgres peer",
+        "local app app scram-sha-256",
+        "hostssl app app 172.30.9.0/24 scram-sha-256",
+        "hostssl app app 100.64.0.0/10 scram-sha-256",
+        "local other other scram-sha-256",
+        "hostssl other other 172.30.9.0/24 scram-sha-256",
+        "hostssl other other 100.64.0.0/10 scram-sha-256",
+        "local all all reject",
+        "host all all all reject",
+    ]
+
+
+@pytest.mark.parametrize("network", ["0.0.0.0/0", "::/0", "8.8.8.0/24", "100.0.0.0/8", "172.30.9.1/24", "all", ""])
+def test_networks_that_are_refused(network: str) -> None:
+    """The internet, and what is no network."""
+    with pytest.raises(AnsibleFilterError, match="postgres_networks"):
+        postgres_hba([{"name": "app", "database": "app"}], [], [network])
+
+
+def test_each_database_tells_what_its_statements_cost() -> None:
+    found = postgres_databases([{"name": "a", "owner": "o", "extensions": ["postgis"]}, {"name": "b", "owner": "o"}])
+    assert [item["extensions"] for item in found] == [["postgis", "pg_stat_statements"], ["pg_stat_statements"]]
+    assert postgres_databases([{"name": "a", "extensions": ["pg_stat_statements"]}])[0]["extensions"] == [
+        "pg_stat_statements"
+    ]
+
+
 def test_filters_are_registered() -> None:
-    assert set(FilterModule().filters()) == {"postgres_settings", "postgres_quote", "postgres_hba"}
+    names = {"postgres_settings", "postgres_quote", "postgres_hba", "postgres_databases"}
+    assert set(FilterModule().filters()) == names

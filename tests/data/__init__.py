@@ -1,0 +1,1 @@
+"""The long faults of the archive, for the night."""
