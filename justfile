@@ -41,7 +41,7 @@ molecule *scenario:
 site *args:
     @pytest tests/site {{ args }}
 
-# build the pinned programs (caddy, minio, registry)
+# build the pinned programs (caddy, minio, registry, tailscale, headscale)
 artifacts *args:
     @python -m tests.bed.artifacts {{ args }}
 
@@ -61,23 +61,51 @@ deploy *args:
 status *args:
     @ansible-playbook playbooks/status.yml {{ args }}
 
+# what every host really does: pass, fail, and an exit code (-e audit_format=short, -e audit_json=file)
+audit *args:
+    @ansible-playbook playbooks/audit.yml {{ args }}
+
+# close SSH to the outside, proving every step
+lockdown *args:
+    @ansible-playbook playbooks/lockdown.yml {{ args }}
+
+# open SSH to the outside for some minutes: just break-glass -e '{"break_glass_cidrs": ["203.0.113.7/32"]}'
+break-glass *args:
+    @ansible-playbook playbooks/break_glass.yml {{ args }}
+
+# ask Cloudflare for its networks, and keep a changed list beside the inventory
+refresh-networks *args:
+    @ansible-playbook playbooks/refresh_networks.yml {{ args }}
+
+# ssh-audit and lynis against a converged test host
+audit-host host="demo-tailnet":
+    @python -m tests.audit_host {{ host }}
+
 # a base backup now
 backup *args:
     @ansible-playbook playbooks/backup.yml {{ args }}
 
-# the newest backup, restored beside the live data
-restore *args:
-    @ansible-playbook playbooks/restore.yml {{ args }}
+# a moment of the database, restored beside the live data: just restore 2026-11-20T14:00:00Z
+restore target="latest" *args:
+    @ansible-playbook playbooks/restore.yml -e restore_target={{ target }} {{ args }}
+
+# from which second to which the database can be restored
+db-window *args:
+    @ansible-playbook playbooks/window.yml {{ args }}
+
+# prove now that the archive comes back
+drill *args:
+    @ansible-playbook playbooks/drill.yml {{ args }}
 
 # an SSH prompt on a host of the demo
-ssh host="demo":
+ssh host="demo-tailnet":
     @ssh -F .bed/ssh_config -l ops {{ host }}
 
 # a psql prompt on the demo's database
-psql database="app" host="demo":
+psql database="app" host="demo-tailnet":
     @ssh -F .bed/ssh_config -l ops -t {{ host }} sudo -u postgres psql {{ database }}
 
-# measurements: just bench noop | memory
+# measurements: just bench noop | memory | data
 bench what *args:
     @python -m tests.bench {{ what }} {{ args }}
 

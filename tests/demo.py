@@ -54,7 +54,7 @@ def _step(number: int, what: str, action: Callable[[], object]) -> None:
 
 def _build() -> None:
     image.host()
-    for name in ("caddy", "minio", "registry"):
+    for name in artifacts.PROGRAMS:
         artifacts.artifact(name)
     images.api()
 
@@ -109,7 +109,7 @@ def up() -> None:
     demo = stage.Stage(HOST, stage.LOCAL)
     _step(1, "Docker and the tools of the test bed", engine.ensure)
     _step(2, "the test host's image, the programs and the application", _build)
-    _step(3, "the host, the object store and the registry", demo.prepare)
+    _step(3, "the host, the object store, the registry and the tailnet", demo.prepare)
     _step(4, "ansible-playbook site.yml -i inventory/local", lambda: _converge(demo))
     _step(5, "a point through https", lambda: _prove(demo))
     _receipt(demo)
@@ -119,6 +119,8 @@ def down(caches: bool) -> None:
     """Remove hosts, sidecars, network, keys and generated variables; with `caches` what was built, too."""
     stage.forget(stage.LOCAL)
     if engine.answers():
+        # Its bucket and its node, too: they stay where the object store and the tailnet are another checkout's.
+        stage.Stage(HOST, stage.LOCAL).remove()
         hosts.down(*hosts.names())
         run("docker", "network", "rm", hosts.NETWORK, check=False)
         if caches:

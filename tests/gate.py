@@ -23,7 +23,11 @@ from tests.bed.shell import BedError, say, tell
 ROOT = Path(__file__).resolve().parents[1]
 OUTPUT = ROOT / "tests" / "output"
 PYTHON = sys.executable
-SCENARIOS = sorted(path.parent.name for path in (ROOT / "molecule").glob("*/molecule.yml"))
+# The longest first, so that nothing waits for it alone.
+LONG = ("lockdown", "restore", "walg")
+SCENARIOS = sorted(
+    (path.parent.name for path in (ROOT / "molecule").glob("*/molecule.yml")), key=lambda name: (name not in LONG, name)
+)
 TAIL = 60
 
 
@@ -67,7 +71,8 @@ def _pytest(name: str, *arguments: str) -> list[str]:
 
 def lint_steps() -> list[Step]:
     """Every linter, each a step of its own."""
-    scripts = [ROOT / "justw", ROOT / ".ci" / "run", *sorted((ROOT / "tests" / "bed" / "image").iterdir())]
+    scripts = [ROOT / "justw", ROOT / ".ci" / "run", *sorted((ROOT / "tests").rglob("*.sh"))]
+    scripts += [path for path in sorted((ROOT / "tests" / "bed" / "image").iterdir()) if path.suffix != ".sh"]
     shell = [str(path.relative_to(ROOT)) for path in scripts if path.read_bytes().startswith(b"#!/bin/sh")]
     return [
         Step("ruff", _module("ruff", "check", "."), again="ruff check ."),
@@ -94,13 +99,14 @@ def test_steps() -> list[Step]:
         Step("artifacts", _module("tests.bed.artifacts"), again="./justw artifacts"),
         *lint_steps(),
         Step("unit", _pytest("unit", "-n", "2", "tests/unit"), again="./justw unit"),
+        Step("contract", _pytest("contract", "tests/contract"), again="pytest tests/contract"),
         Step("walg", _module("tests.bed.walg"), again="python -m tests.bed.walg"),
         Step("sidecars", _module("tests.bed", "sidecars"), ("image", "artifacts")),
+        Step("tailnet", _module("tests.bed", "tailnet"), ("sidecars",)),
         Step("api-tests", _module("tests.bed.images", "--test"), ("image",), again="cargo test"),
         Step("api-image", _module("tests.bed.images"), ("sidecars", "api-tests"), again="./justw images"),
-        # The longest first, so that nothing waits for it alone.
-        Step("site", _pytest("site", "tests/site"), ("api-image", "walg"), again="./justw site"),
-        *scenario_steps(SCENARIOS, ("sidecars", "walg")),
+        Step("site", _pytest("site", "tests/site"), ("api-image", "walg", "tailnet"), again="./justw site"),
+        *scenario_steps(SCENARIOS, ("sidecars", "walg", "tailnet")),
         # One of the programs here, all of them in the soak: the second build starts from nothing.
         Step(
             "reproducible",
@@ -118,9 +124,13 @@ def soak_steps() -> list[Step]:
         Step("artifacts", _module("tests.bed.artifacts", "--verify"), again="./justw artifacts --verify"),
         Step("walg", _module("tests.bed.walg")),
         Step("sidecars", _module("tests.bed", "sidecars"), ("image", "artifacts")),
+        Step("tailnet", _module("tests.bed", "tailnet"), ("sidecars",)),
         Step("api-image", _module("tests.bed.images"), ("sidecars",)),
         Step(
-            "soak", _pytest("soak", "-rP", "-m", "soak", "tests"), ("api-image", "walg"), again="pytest -m soak tests"
+            "soak",
+            _pytest("soak", "-rP", "-m", "soak", "tests"),
+            ("api-image", "walg", "tailnet"),
+            again="pytest -m soak tests",
         ),
     ]
 

@@ -24,6 +24,7 @@ SPEC = {
         },
     },
     "closed_ports": {"type": "list", "elements": "int", "default": []},
+    "closed_address": {"type": "str", "default": ""},
 }
 
 
@@ -38,7 +39,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         super().run(tmp, task_vars)
         _spec, args = self.validate_argument_spec(argument_spec=SPEC)
         routes = [Route(one["hostname"], one["path"], one["status"]) for one in args["routes"]]
-        problems = look(args["address"], args["ca"], routes, args["closed_ports"])
+        problems = look(args["address"], args["ca"], routes, args["closed_ports"], args["closed_address"])
         result: dict[str, Any] = {
             "changed": False,
             "asked": len(routes) + len(args["closed_ports"]),

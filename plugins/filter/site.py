@@ -30,6 +30,19 @@ def site_resolve(value: Any, secrets: Mapping[str, str]) -> Any:
         raise AnsibleFilterError(str(error)) from error
 
 
+def site_optional(value: Any, secrets: Mapping[str, str]) -> str:
+    """A secret that the document may leave out: empty then. A reference that is written must have a value."""
+    return str(site_resolve(value or "", secrets))
+
+
+def site_if_known(value: Any, secrets: Mapping[str, str]) -> str:
+    """A secret that the store may have lost: empty then."""
+    try:
+        return str(_secrets.resolve(value or "", secrets))
+    except _secrets.SecretError:
+        return ""
+
+
 def site_services(site: Mapping[str, Any], secrets: Mapping[str, str]) -> list[dict[str, Any]]:
     """The variable ``app_services``."""
     try:
@@ -51,8 +64,15 @@ class FilterModule:
         return {
             "site_document": site_document,
             "site_resolve": site_resolve,
+            "site_optional": site_optional,
+            "site_if_known": site_if_known,
             "site_services": site_services,
+            "site_ssh_cidrs": wiring.ssh_cidrs,
+            "site_tailnet": wiring.tailnet,
+            "site_tailnet_host": wiring.tailnet_host,
+            "site_probe_address": wiring.probe_address,
             "site_caddy": wiring.caddy_sites,
+            "site_app_units": wiring.app_units,
             "site_docker": wiring.docker_options,
             "site_walg_prefix": wiring.walg_prefix,
             "site_status": site_status,

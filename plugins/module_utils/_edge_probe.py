@@ -63,14 +63,20 @@ def port_open(address: str, port: int) -> bool:
     return True
 
 
-def look(address: str, ca: str, routes: Sequence[Route], closed_ports: Sequence[int]) -> list[str]:
-    """Try everything at the same time; what is wrong, one sentence each."""
+def look(
+    address: str, ca: str, routes: Sequence[Route], closed_ports: Sequence[int], closed_address: str = ""
+) -> list[str]:
+    """Try everything at the same time; what is wrong, one sentence each.
+
+    Routes are asked at ``address``, ports are tried at ``closed_address``, which is the same where it is empty.
+    """
+    outside = closed_address or address
     with ThreadPoolExecutor(max_workers=16) as pool:
         asked = [pool.submit(ask, route, address, ca) for route in routes]
-        tried = {port: pool.submit(port_open, address, port) for port in closed_ports} if address else {}
+        tried = {port: pool.submit(port_open, outside, port) for port in closed_ports} if outside else {}
         found = [sentence for answer in asked if (sentence := answer.result())]
         found += [
-            f"port {port} of {address} answers from outside; it must be closed (look at: sudo nft list ruleset)"
+            f"port {port} of {outside} answers from outside; it must be closed (look at: sudo nft list ruleset)"
             for port, answer in tried.items()
             if answer.result()
         ]

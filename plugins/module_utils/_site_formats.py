@@ -18,6 +18,7 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
+from ansible_collections.sapflux.hosting.plugins.module_utils._networks import CLOUDFLARE
 from ansible_collections.sapflux.hosting.plugins.module_utils._site_schema import nearest
 from ansible_collections.sapflux.hosting.plugins.module_utils._ssh_keys import KEY_TYPES
 
@@ -73,6 +74,39 @@ def cidr(value: str) -> Verdict:
     except ValueError:
         return "is not a network", "write something like 192.0.2.0/24 or 2001:db8::/32"
     return None if str(network) == value else ("is not in canonical form", f"write {network}")
+
+
+def edge_cidr(value: str) -> Verdict:
+    """A network, or the word that stands for those of Cloudflare's edge."""
+    verdict = cidr(value)
+    if value == CLOUDFLARE or verdict is None:
+        return None
+    reason, hint = verdict
+    return reason, f"write {CLOUDFLARE}" if nearest(value.lower(), [CLOUDFLARE]) else f"{hint}, or {CLOUDFLARE}"
+
+
+def address(value: str) -> Verdict:
+    """An IP address."""
+    try:
+        ipaddress.ip_address(value)
+    except ValueError:
+        return "is not an address", "write one such as 100.64.0.7"
+    return None
+
+
+def calendar(value: str) -> Verdict:
+    """A systemd calendar expression, or nothing. Its last word is a time; the rest is for systemd to judge."""
+    if not value or re.fullmatch(r"(?:[A-Za-z0-9,.*/~-]+ )*[0-9*,./]{1,8}:[0-9*,./]{1,8}(?::[0-9*,./]{1,8})?", value):
+        return None
+    return "is not a time for a timer", "write a systemd calendar expression such as Sun *-*-* 04:41:00"
+
+
+def tag(value: str) -> Verdict:
+    """A tag of a tailnet: ``tag:server``."""
+    if re.fullmatch(r"tag:[a-z][a-z0-9-]*", value):
+        return None
+    bare = re.sub(r"[^a-z0-9-]+", "-", value.lower().removeprefix("tag:")).strip("-")
+    return "is not a tag", f"write tag:{bare or 'server'}"
 
 
 def time_of_day(value: str) -> Verdict:

@@ -28,15 +28,29 @@ FORMATS: dict[str, Callable[[Any], fmt.Verdict]] = {
     "host.timezone": fmt.timezone,
     "host.memory_mb": fmt.between(1024, 1048576, "MiB"),
     "host.swap_mb": fmt.between(0, 65536, "MiB"),
+    "host.zram_mb": fmt.between(0, 65536, "MiB"),
     "host.tmp_mb": fmt.between(64, 16384, "MiB"),
     "host.journal_mb": fmt.between(50, 65536, "MiB"),
     "host.updates.reboot_time": fmt.time_of_day,
     "network.ssh_cidrs[]": fmt.cidr,
-    "network.https_cidrs[]": fmt.cidr,
+    "network.break_glass_cidrs[]": fmt.cidr,
+    "network.https_cidrs[]": fmt.edge_cidr,
+    "tailscale.login_server": fmt.url("https", "http"),
+    "tailscale.domain": fmt.domain,
+    "tailscale.tags[]": fmt.tag,
+    "tailscale.version": fmt.matches(r"[0-9][0-9A-Za-z.+~-]{0,40}", "a version", '"1.102.3"'),
+    "tailscale.repository.url": fmt.url("https", "http"),
+    "tailscale.repository.key_sha256": fmt.sha256,
+    "tailscale.confirm_seconds": fmt.between(20, 3600, "seconds"),
+    "tailscale.rescue_seconds": fmt.between(0, 86400, "seconds"),
+    "docker.version": fmt.matches(r"[0-9][0-9A-Za-z.:+~*-]{0,60}", "a version", '"26.1.*"'),
+    "docker.prune_days": fmt.between(1, 3650, "days"),
     "docker.insecure_registries[]": fmt.matches(
         r"[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?(?::[0-9]{1,5})?", "a registry as host:port", "10.0.0.5:5000"
     ),
     "postgres.version": fmt.postgres_version,
+    "postgres.listen[]": fmt.address,
+    "postgres.networks[]": fmt.cidr,
     "postgres.archive_timeout": fmt.between(10, 75, "seconds"),
     "postgres.databases[].name": fmt.identifier,
     "postgres.databases[].owner": fmt.identifier,
@@ -48,6 +62,16 @@ FORMATS: dict[str, Callable[[Any], fmt.Verdict]] = {
     "backup.region": fmt.matches(r"[a-z0-9-]{2,32}", "a region", "us-east-1 or auto"),
     "backup.bucket": fmt.matches(r"[a-z0-9](?:[a-z0-9.-]{1,61})[a-z0-9]", "the name of a bucket", "sapflux-backup"),
     "backup.access_key_id": fmt.matches(r"\S+", "an access key", "${BACKUP_ACCESS_KEY_ID}"),
+    "backup.encryption_fingerprint": fmt.matches(r"[0-9a-f]{16}", "the fingerprint of a key", "2a8abfa8cb990629"),
+    "backup.drill.schedule": fmt.calendar,
+    "backup.drill.floors[]": fmt.matches(
+        r"[a-z_][a-z0-9_]*:[A-Za-z0-9_.\"]+:[0-9]+", "database:table:rows", "app:observations:1"
+    ),
+    "backup.drill.probes[]": fmt.matches(
+        r"[a-z_][a-z0-9_]*:\S.*", "database:SQL", '"app:SELECT count(*) > 0 FROM observations"'
+    ),
+    "backup.dumps.schedule": fmt.calendar,
+    "backup.dumps.keep": fmt.between(1, 1000),
     "backup.generation": fmt.between(1, 1000000),
     "backup.schedule": fmt.time_of_day,
     "backup.keep_full": fmt.between(2, 1000),
@@ -80,6 +104,15 @@ FORMATS.update(
     )
 )
 
+MUST_BE_REFERENCES = {
+    "tailscale.auth_key": "TAILSCALE_AUTH_KEY",
+    "postgres.users[].password": "APP_DB_PASSWORD",
+    "backup.secret_access_key": "BACKUP_SECRET_ACCESS_KEY",
+    "backup.encryption_key": "BACKUP_ENCRYPTION_KEY",
+    "backup.read_secret_access_key": "BACKUP_READ_SECRET_ACCESS_KEY",
+}
+"""Keys that hold no literal, with a name to suggest."""
+
 RESERVED_DATABASES = ("postgres", "template0", "template1")
 RESERVED_ROLES = ("postgres", "public", "none", "current_user", "session_user", "current_role", "user")
 # Roles of PostgreSQL that let their members leave the database: files, programs, other sessions.
@@ -99,6 +132,9 @@ FORBIDDEN_SETTINGS = {
     "recovery_end_command": "a restore sets it itself",
     "archive_timeout": "write postgres.archive_timeout",
     "restore_command": "a restore sets it itself",
+    "ssl": "the role speaks TLS where it listens to the network",
+    "ssl_cert_file": "the role makes the certificate",
+    "ssl_key_file": "the role makes the certificate's key",
     "data_directory": "the cluster decides where it lives",
     "hba_file": "the rules come from postgres.users",
     "ident_file": "the rules come from postgres.users",
@@ -153,7 +189,9 @@ def unique(document: Document, add: Add) -> None:
         "postgres.users[].name",
         "admin.authorized_keys[]",
         "network.ssh_cidrs[]",
+        "network.break_glass_cidrs[]",
         "network.https_cidrs[]",
+        "tailscale.tags[]",
     ):
         seen: dict[Any, str] = {}
         for path, value in select(document, pattern):
@@ -232,10 +270,9 @@ def choose(name: str, names: list[str], otherwise: str) -> str:
 
 def must_be_reference(document: Document, add: Add) -> None:
     """Passwords and keys are references, never literals."""
-    for pattern in ("postgres.users[].password", "backup.secret_access_key"):
+    for pattern, example in MUST_BE_REFERENCES.items():
         for path, value in select(document, pattern):
             if not _secrets.references(value) and not _secrets.malformed(value):
-                example = "APP_DB_PASSWORD" if "postgres" in pattern else "BACKUP_SECRET_ACCESS_KEY"
                 add(
                     path,
                     None,
@@ -250,10 +287,42 @@ def must_be_reference(document: Document, add: Add) -> None:
             add(path, piece, "is no reference", "write ${NAME} or ${NAME:url}")
 
 
+def encryption(document: Document, add: Add) -> None:
+    """An archive is encrypted, with a key of which there is a second copy, or it is in the clear on purpose."""
+    backup = document.get("backup")
+    if not backup or backup.get("encryption") == "none":
+        return
+    if backup.get("encryption_key") is None:
+        add(
+            "site.backup.encryption_key",
+            None,
+            "is missing, and the archive is encrypted",
+            "make a key with `openssl rand -hex 32`, put it into the secret store, and write ${BACKUP_ENCRYPTION_KEY}",
+        )
+    elif backup.get("encryption_fingerprint") is None:
+        add(
+            "site.backup.encryption_fingerprint",
+            None,
+            "is missing: whoever loses the key loses every backup",
+            "keep a second copy of the key elsewhere and compute its fingerprint from that copy: "
+            '`read -rs key; printf %s "$key" | sha256sum | cut -c1-16`',
+        )
+
+
+def lockdown(document: Document, add: Add) -> None:
+    """A node without a tag logs itself out after some months, and SSH with it."""
+    if not (document.get("tailscale") or {}).get("enabled", True):
+        return
+    for path, tags in select(document, "tailscale.tags"):
+        if tags == []:
+            add(path, tags, "is empty, and a node without a tag logs itself out one day", "write tag:server")
+
+
 def references_exist(document: Document, secrets: dict[str, str], add: Add) -> None:
     """Every ``${NAME}`` has a value that can be used where it stands. Messages hold names only."""
     for path, text in _secrets.texts(document, "site"):
-        if re.match(r"site\.services\[\d+\]\.env\.", path):
+        # A host that has joined its tailnet needs no key any more, and keys expire: a store without one is in order.
+        if re.match(r"site\.services\[\d+\]\.env\.|site\.tailscale\.auth_key$", path):
             continue
         for reference in _secrets.references(text):
             shown = f"${{{reference.name}}}"

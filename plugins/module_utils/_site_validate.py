@@ -32,6 +32,8 @@ RULES = (
     rules.artifacts,
     rules.databases,
     rules.must_be_reference,
+    rules.encryption,
+    rules.lockdown,
     service_rules.hosts,
     service_rules.environment,
     service_rules.routes,
@@ -42,7 +44,7 @@ RULES = (
 
 def is_secret(path: str) -> bool:
     """Whether a value at ``path`` must not be shown, judged by its place in the document."""
-    if re.search(r"\.(?:password|secret_access_key)$|\.secrets\.(?!file$|provider$)", path):
+    if re.search(r"\.(?:password|secret_access_key|auth_key|encryption_key)$|\.secrets\.(?!file$|provider$)", path):
         return True
     found = re.search(r"\.env\.([^.]+)$", path)
     return bool(found and service_rules.secret_looking(found[1]))

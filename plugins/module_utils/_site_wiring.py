@@ -11,12 +11,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ansible_collections.sapflux.hosting.plugins.module_utils._lockdown import lockdown_ssh_cidrs
 from ansible_collections.sapflux.hosting.plugins.module_utils._secrets import resolve
 
 Site = Mapping[str, Any]
 
 FIRST_HOST_PORT = 18080
+SSH_PORT = 22
+HTTPS_PORT = 443
 POSTGRES_PORT = 5432
+TAILNET_INTERFACE = "tailscale0"
 CADDY_ROOT = "/var/lib/caddy/.local/share/caddy/pki/authorities/local/root.crt"
 UNITS = {
     "edge": ("caddy.service",),
@@ -99,6 +103,11 @@ def walg_prefix(site: Site) -> str:
     return f"pg/{site['name']}/{site['postgres']['version']}/g{site['backup']['generation']}"
 
 
+def app_units(site: Site) -> list[str]:
+    """``walg_app_units``: the units that use the database, which a restore in place stops and starts again."""
+    return [unit.format(name=site["name"]) for unit in UNITS["app"][1:]] if site["services"] else []
+
+
 def status_options(site: Site, groups: Sequence[str]) -> dict[str, Any]:
     """Options of ``host_status`` for a host that is in ``groups``."""
     edge, app = "edge" in groups, "app" in groups
@@ -114,8 +123,10 @@ def status_options(site: Site, groups: Sequence[str]) -> dict[str, Any]:
         for path in (service["health"]["path"], service["ready"])
         if path
     ]
+    tailscale = ["tailscaled.service"] if site["tailscale"]["enabled"] else []
+    lifeline = ["sapflux-lockdown.timer"] if locks_down(site) else []
     return {
-        "units": ["sapflux-firewall.service", *units],
+        "units": ["sapflux-firewall.service", *tailscale, *lifeline, *units],
         "hostnames": [service["hostname"] for service in site["services"]] if edge else [],
         "ca_file": CADDY_ROOT,
         "urls": urls if app else [],
@@ -145,6 +156,49 @@ def visibility(service: Mapping[str, Any], path: str) -> str:
     return next((route["visibility"] for route in service["routes"] if covers(route["path"], path)), "never")
 
 
-def closed_ports(site: Site) -> list[int]:
-    """TCP ports that must not answer from outside: the database and every loopback port of a service."""
-    return [POSTGRES_PORT, *(host_port(index) for index, _service in enumerate(site["services"]))]
+def closed_ports(site: Site, facts: Mapping[str, Any]) -> list[int]:
+    """TCP ports that must not answer from outside: the database and every loopback port of a service.
+
+    On a host that is locked so is SSH, and 443 where only a proxy may ask. ``facts`` are those of preflight.
+    """
+    ssh = [] if ssh_cidrs(site, facts) else [SSH_PORT]
+    https = [] if public(site["network"]["https_cidrs"]) else [HTTPS_PORT]
+    return [*ssh, *https, POSTGRES_PORT, *(host_port(index) for index, _service in enumerate(site["services"]))]
+
+
+def public(cidrs: Sequence[str]) -> bool:
+    """Whether a list of networks lets everybody in."""
+    return any(cidr.endswith("/0") for cidr in cidrs)
+
+
+def probe_address(site: Site, facts: Mapping[str, Any], reached: str) -> str:
+    """Where routes are asked: the public address, or, where only a proxy may ask there, where ``reached`` by SSH."""
+    return str(facts["default_ipv4"]["address"]) if public(site["network"]["https_cidrs"]) else reached
+
+
+def locks_down(site: Site) -> bool:
+    """Whether SSH moves to the tailnet."""
+    return bool(site["tailscale"]["enabled"] and site["tailscale"]["lockdown"])
+
+
+def ssh_cidrs(site: Site, facts: Mapping[str, Any]) -> list[str]:
+    """``firewall_ssh_cidrs``: the operator's networks until the host is locked. ``facts`` are those of preflight."""
+    network = site["network"]
+    state = facts.get("sapflux", {}).get("lockdown")
+    return lockdown_ssh_cidrs(network["ssh_cidrs"], state, network["break_glass_cidrs"], locks_down(site))
+
+
+def tailnet_host(tailscale: Mapping[str, Any], name: str) -> str:
+    """Where SSH finds the host called ``name`` on the tailnet; empty where the document names no domain."""
+    return f"{name}.{tailscale['domain']}" if tailscale["enabled"] and tailscale["domain"] else ""
+
+
+def tailnet(site: Site) -> dict[str, Any]:
+    """What the document's ``tailscale`` section means for the roles: states, interface and ports."""
+    enabled = site["tailscale"]["enabled"]
+    return {
+        "lockdown": "present" if locks_down(site) else "absent",
+        "interface": TAILNET_INTERFACE if enabled else "",
+        # Whoever runs the server may look at the services although only a proxy may from outside.
+        "ports": [HTTPS_PORT] if enabled else [],
+    }

@@ -36,10 +36,16 @@ options:
       path: {description: The path to GET., type: str, required: true}
       status: {description: The HTTP status it must answer with., type: int, required: true}
   closed_ports:
-    description: TCP ports of O(address) that must not answer. Needs O(address).
+    description: TCP ports of O(closed_address) that must not answer. Needs an address.
     type: list
     elements: int
     default: []
+  closed_address:
+    description:
+      - The public address of the host, where O(address) is not it. A host that answers on 443 to a proxy only
+        is asked over the tailnet, and its ports are tried from outside.
+    type: str
+    default: ""
 """
 
 EXAMPLES = r"""

@@ -11,10 +11,32 @@ from pathlib import Path
 
 import pytest
 
-from tests.bed import engine, hosts
+from tests.bed import engine, hosts, shell
 from tests.bed.stage import Stage
 
 RECAP = re.compile(r"^(\S+)\s+: ok=(\d+)\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)", re.MULTILINE)
+
+
+ARGUMENTS = "/root/arguments-seen"
+# Every argument of every process that a host shows while it is converged, each once.
+SAMPLER = f"""
+import glob, os, time
+os.umask(0o077)
+seen = set()
+with open("{ARGUMENTS}", "ab", buffering=0) as out:
+    while True:
+        for path in glob.glob("/proc/[0-9]*/cmdline"):
+            try:
+                with open(path, "rb") as stream:
+                    words = stream.read().split(bytes(1))
+            except OSError:
+                continue
+            for word in words:
+                if word not in seen:
+                    seen.add(word)
+                    out.write(word + b"\\n")
+        time.sleep(0.05)
+"""
 
 
 @dataclass(frozen=True)
@@ -81,6 +103,7 @@ def first(tmp_path_factory: pytest.TempPathFactory, keep: bool) -> Iterator[tupl
     stage = Stage("site-1", tmp_path_factory.mktemp("site"))
     stage.remove()
     stage.prepare()
+    shell.run("docker", "exec", "--detach", hosts.container(stage.host), "python3", "-c", SAMPLER)
     run = play(stage, "site.yml")
     yield stage, run
     if not keep:

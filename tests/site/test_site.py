@@ -14,7 +14,7 @@ from tests.bed import hosts, sidecars
 from tests.bed.https import request
 from tests.bed.shell import run, wait_for
 from tests.bed.stage import DOMAIN, Stage
-from tests.site.conftest import Run, play
+from tests.site.conftest import ARGUMENTS, Run, play
 
 API = f"api.{DOMAIN}"
 
@@ -34,6 +34,14 @@ def test_first_run_converges_an_empty_host(first: tuple[Stage, Run]) -> None:
 def test_first_run_shows_no_secret(site: Stage, first: tuple[Stage, Run]) -> None:
     for name, value in secrets_of(site).items():
         assert value not in first[1].output, name
+
+
+def test_first_run_puts_no_secret_into_an_argument(site: Stage) -> None:
+    """Sampled all the way through the first run, the join of the tailnet included."""
+    seen = hosts.execute(site.host, f"cat {ARGUMENTS}")
+    assert "--login-server" in seen
+    for name, value in secrets_of(site).items():
+        assert value not in seen, name
 
 
 def test_point_goes_in_and_comes_out_over_https(site: Stage) -> None:
@@ -129,6 +137,7 @@ def test_no_secret_anywhere_it_must_not_be(site: Stage) -> None:
 
 
 def test_host_comes_back_after_a_reboot(site: Stage) -> None:
+    """And is reached as it was left: over the tailnet, with SSH closed to the outside."""
     run("docker", "restart", hosts.container(site.host))
     ca_before = site.host
     hosts.up(site.host, admin=False)
@@ -141,7 +150,7 @@ def test_host_comes_back_after_a_reboot(site: Stage) -> None:
                 str(hosts.ssh_config()),
                 "-l",
                 hosts.ADMIN,
-                site.host,
+                f"{site.host}-tailnet",
                 "sudo test -e /run/sapflux",
                 check=False,
             ).returncode
@@ -149,6 +158,7 @@ def test_host_comes_back_after_a_reboot(site: Stage) -> None:
         ),
         seconds=180,
     )
+    assert not hosts.greets(site.address)
     ca = site.ca()
 
     def answers() -> bool:

@@ -26,6 +26,13 @@ BED = {
     "objects_endpoint": "http://10.83.0.10:9000",
     "registry": "10.83.0.11:5000",
     "bucket": "sapflux-demo",
+    "key_fingerprint": "2a8abfa8cb990629",
+    "tailnet": {
+        "login_server": "https://headscale.sapflux.test",
+        "repository": "http://pkgs.sapflux.test/stable/debian",
+        "key_sha256": "4" * 64,
+        "version": "1.102.3",
+    },
 }
 
 
@@ -40,6 +47,12 @@ def wired() -> dict[str, str]:
     return variables
 
 
+def options_of(role: str) -> dict[str, Any]:
+    """The options of all entry points of a role."""
+    entries = load(ROOT / "roles" / role / "meta" / "argument_specs.yml")["argument_specs"].values()
+    return {name: option for entry in entries for name, option in entry["options"].items()}
+
+
 def of_role(role: str) -> list[str]:
     """The variables of the wiring that belong to a role."""
     return [name for name in wired() if name.startswith(f"{role}_")]
@@ -50,7 +63,8 @@ def values(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Every variable of the wiring as a play on one host with all groups sees it."""
     folder = tmp_path_factory.mktemp("wiring")
     project = Project(folder, document(put("secrets.file", "{{ inventory_dir }}/secrets.yml")), SECRETS)
-    names = [name for name in wired() if name != "site_probe_address"]
+    # These say where a real host is.
+    names = [name for name in wired() if name not in {"site_probe_address", "site_public_address"}]
     wanted = "{" + ", ".join(f"'{name}': {name}" for name in names) + "}"
     result = project.run([{"hosts": "edge:app:db", "gather_facts": False, "tasks": [write(folder, wanted)]}])
     assert result.code == 0, result.output
@@ -63,7 +77,7 @@ def test_there_are_roles_to_look_at() -> None:
 
 @pytest.mark.parametrize("role", ROLES)
 def test_every_variable_exists_in_its_role(role: str) -> None:
-    known = load(ROOT / "roles" / role / "meta" / "argument_specs.yml")["argument_specs"]["main"]["options"]
+    known = options_of(role)
     assert [name for name in of_role(role) if name not in known] == []
 
 
@@ -74,7 +88,7 @@ def test_every_variable_belongs_to_a_role_or_to_the_playbooks() -> None:
 
 @pytest.mark.parametrize("role", ROLES)
 def test_the_role_takes_what_the_wiring_gives(role: str, values: dict[str, Any]) -> None:
-    options = load(ROOT / "roles" / role / "meta" / "argument_specs.yml")["argument_specs"]["main"]["options"]
+    options = options_of(role)
     given = {name: values[name] for name in of_role(role)}
     assert given, f"nothing in the document reaches the role {role}"
     result = ArgumentSpecValidator(options).validate(given, validate_role_argument_spec=True)
@@ -85,7 +99,9 @@ def test_every_line_is_a_key_or_one_filter() -> None:
     towers = [
         name
         for name, text in wired().items()
-        if not re.fullmatch(r"[^{}]*|\{\{ [^{}|%]+?(?: \| sapflux\.hosting\.\w+(?:\([^()]*\))?)? \}\}", text)
+        if not re.fullmatch(
+            r"[^{}]*|\{\{ [^{}|%]+?(?: \| (?:sapflux\.hosting\.\w+|default)(?:\([^()]*\))?)? \}\}", text
+        )
     ]
     assert towers == []
     assert len(WIRING.read_text(encoding="utf-8").splitlines()) <= 120
@@ -111,6 +127,10 @@ def test_values_are_those_of_the_document(values: dict[str, Any]) -> None:
     assert values["base_admin_user"] == "ops"
     assert values["base_updates_reboot_time"] == "09:30"
     assert values["firewall_https_cidrs"] == ["192.0.2.0/24", "2001:db8::/32"]
+    assert values["firewall_ssh_cidrs"] == ["0.0.0.0/0", "::/0", "203.0.113.0/24"]
+    assert (values["firewall_lockdown_state"], values["firewall_tailnet_interface"]) == ("present", "tailscale0")
+    assert values["firewall_lockdown_host"].endswith(".tail1234.example.org")
+    assert values["tailscale_auth_key"] == ""
     assert values["docker_daemon_options"] == {"insecure-registries": ["10.83.0.11:5000"]}
     assert values["postgres_settings"]["random_page_cost"] == 1.1
     assert (values["walg_url"], values["walg_src"]) == ("https://example.org/wal-g", "")

@@ -89,20 +89,23 @@ def test_the_prefix_tells_histories_apart() -> None:
     assert FILTERS["site_walg_prefix"](site(put("backup.generation", 3))) == "pg/sapflux/17/g3"
 
 
+EVERYWHERE = ["sapflux-firewall.service", "tailscaled.service", "sapflux-lockdown.timer"]
+
+
 @pytest.mark.parametrize(
     ("groups", "units", "names", "urls", "project"),
     [
-        (["edge"], ["sapflux-firewall.service", "caddy.service"], 2, 0, ""),
-        (["app"], ["sapflux-firewall.service", "docker.service", "sapflux-app@sapflux.service"], 0, 3, "sapflux"),
-        (["db"], ["sapflux-firewall.service", "postgresql@17-main.service", "sapflux-backup.timer"], 0, 0, ""),
-        ([], ["sapflux-firewall.service"], 0, 0, ""),
+        (["edge"], ["caddy.service"], 2, 0, ""),
+        (["app"], ["docker.service", "sapflux-app@sapflux.service"], 0, 3, "sapflux"),
+        (["db"], ["postgresql@17-main.service", "sapflux-backup.timer"], 0, 0, ""),
+        ([], [], 0, 0, ""),
     ],
 )
 def test_status_asks_for_what_a_host_has(
     groups: list[str], units: list[str], names: int, urls: int, project: str
 ) -> None:
     options = FILTERS["site_status"](site(), groups)
-    assert options["units"] == units
+    assert options["units"] == [*EVERYWHERE, *units]
     assert len(options["hostnames"]) == names
     assert len(options["urls"]) == urls
     assert options["project"] == project
@@ -124,7 +127,61 @@ def test_a_public_migration_is_never_asked_for() -> None:
 
 
 def test_closed_ports() -> None:
-    assert FILTERS["site_closed_ports"](site()) == [5432, 18080, 18082]
+    """On an open host those of the database and the services; SSH once it is locked; 443 behind a proxy."""
+    everybody = put("network.https_cidrs", ["0.0.0.0/0"])
+    assert FILTERS["site_closed_ports"](site(everybody), {}) == [5432, 18080, 18082]
+    assert FILTERS["site_closed_ports"](site(), {}) == [443, 5432, 18080, 18082]
+    assert FILTERS["site_closed_ports"](site(everybody, drop("network.break_glass_cidrs")), LOCKED)[0] == 22
+
+
+LOCKED = {"default_ipv4": {"address": "203.0.113.10"}, "sapflux": {"lockdown": {"locked": True}}}
+
+
+@pytest.mark.parametrize(
+    ("mutations", "facts", "cidrs"),
+    [
+        ((), {}, ["192.0.2.0/24", "203.0.113.0/24"]),
+        ((), LOCKED, ["203.0.113.0/24"]),
+        ((put("network.break_glass_cidrs", []),), LOCKED, []),
+        # Without the lockdown the host must not stay closed.
+        ((put("tailscale.lockdown", False),), LOCKED, ["192.0.2.0/24", "203.0.113.0/24"]),
+        ((put("tailscale.enabled", False),), LOCKED, ["192.0.2.0/24", "203.0.113.0/24"]),
+    ],
+)
+def test_who_may_reach_ssh_from_outside(
+    mutations: tuple[Mutation, ...], facts: dict[str, Any], cidrs: list[str]
+) -> None:
+    found = FILTERS["site_ssh_cidrs"](site(put("network.ssh_cidrs", ["192.0.2.0/24"]), *mutations), facts)
+    assert found == cidrs
+
+
+def test_routes_are_asked_where_somebody_may_ask() -> None:
+    asked = FILTERS["site_probe_address"]
+    assert asked(site(put("network.https_cidrs", ["0.0.0.0/0", "::/0"])), LOCKED, "web.tail1.ts.net") == "203.0.113.10"
+    assert asked(site(put("network.https_cidrs", ["cloudflare"])), LOCKED, "web.tail1.ts.net") == "web.tail1.ts.net"
+
+
+def test_what_the_tailnet_means() -> None:
+    found = FILTERS["site_tailnet"]
+    assert found(site()) == {"lockdown": "present", "interface": "tailscale0", "ports": [443]}
+    assert found(site(put("tailscale.enabled", False))) == {"lockdown": "absent", "interface": "", "ports": []}
+    assert FILTERS["site_tailnet_host"](site()["tailscale"], "web") == "web.tail1234.example.org"
+    assert FILTERS["site_tailnet_host"](site(drop("tailscale.domain"))["tailscale"], "web") == ""
+
+
+def test_a_key_for_the_tailnet_may_be_missing() -> None:
+    """Only a host that has not joined needs one, and keys expire."""
+    key = site()["tailscale"]["auth_key"]
+    assert FILTERS["site_if_known"](key, {"TAILSCALE_AUTH_KEY": "tskey"}) == "tskey"
+    assert FILTERS["site_if_known"](key, {}) == ""
+    assert FILTERS["site_if_known"](None, {}) == ""
+
+
+def test_a_secret_that_is_written_must_be_known() -> None:
+    assert FILTERS["site_optional"](None, {}) == ""
+    assert FILTERS["site_optional"]("${KEY}", {"KEY": "x"}) == "x"
+    with pytest.raises(AnsibleFilterError, match="the secret store has no KEY"):
+        FILTERS["site_optional"]("${KEY}", {})
 
 
 @pytest.mark.parametrize(

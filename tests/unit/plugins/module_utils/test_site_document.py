@@ -26,6 +26,7 @@ VALID: dict[str, tuple[Mutation, ...]] = {
     ),
     "optional sections left empty": tuple(put(key, None) for key in ("host", "network", "docker", "tls")),
     "optional sections left out": tuple(drop(key) for key in ("host", "network", "docker", "tls")),
+    "the web server behind Cloudflare": (put("network.https_cidrs", ["cloudflare", "192.0.2.7/32"]),),
     "memory to the last MiB": (put("services[0].memory_mb", 2048 - 700 - 256 - 256),),
     "a key with options": (
         put(
@@ -159,6 +160,9 @@ def test_a_reference_is_reported_at_every_place_that_uses_it() -> None:
         "site.postgres.users[0].password",
         "site.postgres.users[1].password",
         "site.backup.access_key_id",
+        "site.backup.encryption_key",
+        "site.backup.read_access_key_id",
+        "site.backup.read_secret_access_key",
         "site.backup.secret_access_key",
         "site.services[0].secrets.DATABASE_URL",
         "site.services[0].secrets.S3_SECRET_ACCESS_KEY",
