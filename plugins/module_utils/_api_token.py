@@ -13,6 +13,7 @@ import tempfile
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
 
 from ansible_collections.sapflux.hosting.plugins.module_utils._cloudflare import TOKEN, Cloudflare, CloudflareError
+from ansible_collections.sapflux.hosting.plugins.module_utils._plan import Change
 
 ACCOUNT = "com.cloudflare.api.account"
 ZONE = "com.cloudflare.api.account.zone"
@@ -127,6 +128,32 @@ def spare_own(params: Mapping[str, Any], token: Mapping[str, Any], verb: str) ->
         raise CloudflareError(
             f"the token {params['name']} is the one that this run uses and cannot be {verb} by itself"
         )
+
+
+def remove(
+    params: Mapping[str, Any],
+    cloud: Cloudflare,
+    token: Optional[Mapping[str, Any]],
+    changes: Sequence[Change],
+    check: bool,
+) -> List[Change]:
+    """Revoke a token and remove the file of its secret, or only say so; ``changes`` are (of the token, of the file).
+
+    Both are looked for: the one may be gone while the other is left.
+    """
+    made: List[Change] = []
+    of_token, of_file = changes
+    path, account = params["path"], params["account_id"]
+    if token is not None:
+        spare_own(params, token, "removed")
+        made.append(of_token)
+        if not check:
+            cloud.result("DELETE", f"{home(account)}/{token['id']}", needs=permission(account, "Write"))
+    if path and os.path.exists(path):
+        made.append(of_file)
+        if not check:
+            os.unlink(path)
+    return made
 
 
 def read_value(path: str) -> str:

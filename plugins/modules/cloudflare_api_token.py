@@ -114,7 +114,6 @@ expires_on:
 """
 
 import contextlib
-import os
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -232,18 +231,16 @@ def must_roll(module: AnsibleModule, token: dict[str, Any]) -> bool:
 def remove(module: AnsibleModule, cloud: Cloudflare, token: dict[str, Any] | None) -> dict[str, Any]:
     """Revoke the token and remove its file."""
     params = module.params
-    path, account = params["path"], params["account_id"]
-    changes = []
-    if token is not None:
-        _api_token.spare_own(params, token, "removed")
-        changes.append(Change("delete", f"token {params['name']}", {"id": token["id"]}))
-        if not module.check_mode:
-            needs = _api_token.permission(account, "Write")
-            cloud.result("DELETE", f"{_api_token.home(account)}/{token['id']}", needs=needs)
-    if path and os.path.exists(path):
-        changes.append(Change("delete", f"file {path}", "a value"))
-        if not module.check_mode:
-            os.unlink(path)
+    changes = _api_token.remove(
+        params,
+        cloud,
+        token,
+        (
+            Change("delete", f"token {params['name']}", {"id": token["id"] if token else ""}),
+            Change("delete", f"file {params['path']}", "a value"),
+        ),
+        module.check_mode,
+    )
     return {**outcome(changes, "tokens"), **shown(None)}
 
 

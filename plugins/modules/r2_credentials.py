@@ -102,7 +102,6 @@ expires_on:
 
 import contextlib
 import hashlib
-import os
 import re
 from typing import Any
 
@@ -211,18 +210,16 @@ def converge(module: AnsibleModule, cloud: Cloudflare) -> dict[str, Any]:
 def remove(module: AnsibleModule, cloud: Cloudflare, token: dict[str, Any] | None) -> dict[str, Any]:
     """Revoke the pair and remove its file."""
     params = module.params
-    path, account = params["path"], params["account_id"]
-    changes = []
-    if token is not None:
-        _api_token.spare_own(params, token, "removed")
-        changes.append(Change("delete", f"key pair {params['name']}", {"access_key_id": token["id"]}))
-        if not module.check_mode:
-            needs = _api_token.permission(account, "Write")
-            cloud.result("DELETE", f"{_api_token.home(account)}/{token['id']}", needs=needs)
-    if path and os.path.exists(path):
-        changes.append(Change("delete", f"file {path}", "a key pair"))
-        if not module.check_mode:
-            os.unlink(path)
+    changes = _api_token.remove(
+        params,
+        cloud,
+        token,
+        (
+            Change("delete", f"key pair {params['name']}", {"access_key_id": token["id"] if token else ""}),
+            Change("delete", f"file {params['path']}", "a key pair"),
+        ),
+        module.check_mode,
+    )
     return {**outcome(changes, "key pairs"), **shown(params, None)}
 
 
