@@ -29,6 +29,8 @@ SCENARIOS = sorted(
     (path.parent.name for path in (ROOT / "molecule").glob("*/molecule.yml")), key=lambda name: (name not in LONG, name)
 )
 TAIL = 60
+REASON = 40
+"""Lines of a log, and of one failed test's reason, that are shown."""
 
 
 @dataclass
@@ -59,6 +61,18 @@ class Step:
         failed = count["failures"] + count["errors"]
         passed = count["tests"] - failed - count["skipped"]
         return (passed, failed) if self.state == "passed" else (passed, max(failed, 1))
+
+    def failures(self) -> list[str]:
+        """Name and reason of each failed test, from the JUnit file: the end of the log may be of something later."""
+        report = OUTPUT / f"{self.name}.xml"
+        if not report.exists():
+            return []
+        said = []
+        for case in ElementTree.parse(report).getroot().iter("testcase"):
+            for bad in [*case.iter("failure"), *case.iter("error")]:
+                reason = (bad.get("message") or bad.text or "").splitlines()
+                said += [f"{case.get('classname')}::{case.get('name')}", *(f"    {line}" for line in reason[-REASON:])]
+        return said
 
 
 def _module(name: str, *arguments: str) -> list[str]:
@@ -161,7 +175,7 @@ class Gate:
             say(f"[{self._elapsed()}] {step.name} {step.state} ({step.seconds:.0f} s)")
             if code != 0:
                 lines = step.log.read_text(errors="replace").splitlines()
-                say("\n".join(f"    {line}" for line in lines[-TAIL:]))
+                say("\n".join(f"    {line}" for line in [*lines[-TAIL:], *step.failures()]))
                 say(f"    the whole log: {step.log.relative_to(ROOT)}; again: {step.again or ' '.join(step.argv)}")
             self.changed.notify_all()
 

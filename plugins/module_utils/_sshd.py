@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
+import time
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Set
 
 Run = Callable[[List[str]], Any]
@@ -40,6 +41,12 @@ WANTED = {
     ),
     "HostKeyAlgorithms": ("host_keys", ("ssh-ed25519", "rsa-sha2-512", "rsa-sha2-256")),
 }
+
+
+SETTLE = 5.0
+"""Seconds within which a reloaded server holds its port again."""
+LOOK = 0.1
+"""Seconds between two looks at who holds it."""
 
 
 class SshdError(Exception):
@@ -142,12 +149,18 @@ def ask_offers(run: Run) -> Dict[str, List[str]]:
     return offers
 
 
-def ask(run: Run, user: str, port: int) -> Dict[str, Any]:
-    """Return `effective` (what `sshd -T` says for a stranger's address), `error`, and the `listeners` on the port."""
+def ask(run: Run, user: str, port: int, pause: Callable[[float], None] = time.sleep) -> Dict[str, Any]:
+    """Return `effective` (what `sshd -T` says for a stranger's address), `error`, and the `listeners` on the port.
+
+    A server that was just told to reload gives its port up for a moment, and a login in the making holds it, too: no
+    sshd, or more than one, is looked at again for up to SETTLE seconds. `pause` is a seam for tests.
+    """
     done = run(["/usr/sbin/sshd", "-T", "-C", f"user={user},host=localhost,addr=192.0.2.1"])
     said = "" if done.returncode == 0 else (done.stderr.strip() or "no reason given").splitlines()[-1]
-    return {
-        "effective": done.stdout if done.returncode == 0 else "",
-        "error": said,
-        "listeners": parse_listeners(run(["ss", "-Hltnp", f"sport = :{port}"]).stdout),
-    }
+    for _look in range(int(SETTLE / LOOK)):
+        listeners = parse_listeners(run(["ss", "-Hltnp", f"sport = :{port}"]).stdout)
+        others = {one["process"] for one in listeners} - {"sshd"}
+        if others or not owner_problems(listeners, port):
+            break
+        pause(LOOK)
+    return {"effective": done.stdout if done.returncode == 0 else "", "error": said, "listeners": listeners}

@@ -64,3 +64,14 @@ def test_every_scenario_of_the_tree_is_run(monkeypatch: pytest.MonkeyPatch) -> N
     names = {one.name for one in gate.test_steps()}
     assert {f"molecule-{name}" for name in gate.SCENARIOS} <= names
     assert len(gate.SCENARIOS) >= 7
+
+
+def test_a_failed_test_is_named_with_its_reason(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The end of a scenario's log is of the host's removal and not of the cause."""
+    (tmp_path / "molecule-x.xml").write_text(
+        '<testsuites><testsuite tests="1" failures="1"><testcase classname="test_x" name="test_it">'
+        '<failure message="assert 1 == 2">trace</failure></testcase></testsuite></testsuites>'
+    )
+    gate.Gate([step("molecule-x", "print('hosts are gone'); raise SystemExit(1)")], workers=1).run()
+    said = capsys.readouterr().err
+    assert "    test_x::test_it\n        assert 1 == 2\n" in said

@@ -34,6 +34,8 @@ class World(hs.Host):
         out = ""
         if argv[0] == "/usr/sbin/sshd":
             out = self.effective
+        elif argv[0] == "ss":
+            out = 'LISTEN 0 128 0.0.0.0:22 0.0.0.0:* users:(("sshd",pid=86,fd=3))'
         elif argv[:2] == ["systemctl", "show"]:
             out = "\n".join("ActiveState={}\nUnitFileState={}\n".format(*state) for state in self.states)
         elif argv[:2] == ["ssh-keygen", "-l"]:

@@ -147,3 +147,20 @@ def test_questions_to_the_host() -> None:
     assert _sshd.ask_offers(run) == {}
     asked = _sshd.ask(run, "ops", 22)
     assert (asked["effective"], asked["error"]) == ("", said)
+
+
+def test_a_port_that_is_given_up_for_a_reload_is_looked_at_again() -> None:
+    """Nobody, then the server beside a login in the making, then the server alone; who stays away is not waited for."""
+    line = 'LISTEN 0 128 0.0.0.0:22 0.0.0.0:* users:(("sshd",pid={},fd=3))\n'
+    one, two = line.format(86), line.format(99)
+    looks = ["", one + two, one]
+    pauses: list[float] = []
+
+    def run(argv: list[str]) -> subprocess.CompletedProcess[str]:
+        return subprocess.CompletedProcess(argv, 0, looks.pop(0) if argv[0] == "ss" and looks else "", "")
+
+    asked = _sshd.ask(run, "ops", 22, pauses.append)
+    assert asked["listeners"] == [{"address": "0.0.0.0:22", "process": "sshd", "pid": 86}]
+    assert len(pauses) == 2
+    assert _sshd.ask(run, "ops", 22, pauses.append)["listeners"] == []
+    assert sum(pauses) == pytest.approx(_sshd.SETTLE, abs=3 * _sshd.LOOK)
