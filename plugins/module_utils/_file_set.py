@@ -98,6 +98,8 @@ class FileSet:
             ask = self._guess_states if check else self.systemd.show
             Remover(self.disk, self.store, self.systemd, self.spec, self.result).go(pending, check, with_diff, ask)
             return
+        manifest = self.store.manifest()
+        self.spec = self.spec.without_leftovers(manifest["files"], manifest["directories"])
         plan = compare(self.disk, self.spec, check)
         self.result["files"] = [step.result() for step in plan.of("file")]
         self.result["directories"] = [step.result() for step in plan.of("directory")]

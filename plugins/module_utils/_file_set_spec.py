@@ -15,7 +15,7 @@ import os
 import re
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 STATE_DIR = "/var/lib/sapflux/file_set"
@@ -84,6 +84,7 @@ ARGUMENT_SPEC: dict[str, dict[str, Any]] = {
     "probe": {"type": "list", "elements": "list", "default": []},
     "probe_timeout": {"type": "int", "default": 30},
     "report": {"type": "list", "elements": "list", "default": []},
+    "exclusive": {"type": "bool", "default": False},
     "payload": {"type": "str", "no_log": True},
 }
 
@@ -152,6 +153,22 @@ class SetSpec:
     probe: tuple[tuple[str, ...], ...] = ()
     probe_timeout: int = 30
     report: tuple[tuple[str, ...], ...] = ()
+    exclusive: bool = False
+
+    def without_leftovers(self, files: Iterable[str], directories: Iterable[str]) -> SetSpec:
+        """With C(exclusive): also wish away what earlier runs made (these paths) and this one does not list."""
+        if not self.exclusive:
+            return self
+        listed = {entry.path for entry in self.files}
+        kept = {entry.path for entry in self.directories}
+        return replace(
+            self,
+            files=(*self.files, *(FileEntry(path) for path in sorted(set(files) - listed))),
+            directories=(
+                *self.directories,
+                *(DirectorySpec(path, absent=True) for path in sorted(set(directories) - kept)),
+            ),
+        )
 
 
 def pack(contents: Mapping[str, bytes]) -> str:
@@ -368,4 +385,5 @@ def parse(params: Mapping[str, Any], contents: Mapping[str, bytes]) -> SetSpec:
         probe=_argvs(params["probe"]),
         probe_timeout=params["probe_timeout"],
         report=_argvs(params["report"]),
+        exclusive=params["exclusive"],
     )

@@ -51,6 +51,10 @@ options:
     description: Where the state of all sets is kept on the host.
     type: path
     default: /var/lib/sapflux/file_set
+  exclusive:
+    description: Whether files and empty directories that earlier runs made, and this one does not list, are removed.
+    type: bool
+    default: false
   directories:
     description: Directories made before the files. Missing directories above them are made too, as C(0755 root:root).
     type: list

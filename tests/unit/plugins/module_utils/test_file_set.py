@@ -510,6 +510,25 @@ def test_state_absent_takes_away_what_is_ours_and_nothing_else(host: Host) -> No
     assert host.apply(full)["changed"], "and it can come back"
 
 
+def test_an_exclusive_set_takes_back_what_it_no_longer_lists(host: Host) -> None:
+    """Files and directories of earlier runs go, the stranger's file and the directory it lies in stay."""
+    asked = wish(
+        ("/etc/a.d/ours", "1\n"), ("/etc/b.d/ours", "2\n"), ("/etc/c.d/ours", "3\n"),
+        directories=tuple(directory(f"/etc/{name}.d", 0o755) for name in "abc"),
+    )  # fmt: skip
+    host.apply(asked)
+    (host.root / "etc/c.d/theirs").write_text("x")
+    fewer = replace(asked, files=asked.files[:1], directories=asked.directories[:1])
+    assert host.apply(fewer)["changed"] is False
+    exclusive = replace(fewer, exclusive=True)
+    predicted, done = host.apply(exclusive, check=True), host.apply(exclusive)
+    assert reasons(predicted) == reasons(done)
+    assert reasons(done) == {"/etc/a.d/ours": "unchanged", "/etc/b.d/ours": "removed", "/etc/c.d/ours": "removed"}
+    assert sorted(path.name for path in (host.root / "etc").rglob("*.d/*")) == ["ours", "theirs"]
+    assert [(host.root / f"etc/{name}.d").exists() for name in "abc"] == [True, False, True]
+    assert host.apply(exclusive)["changed"] is False
+
+
 def test_a_directory_that_was_there_before_is_not_ours_to_remove(host: Host) -> None:
     (host.root / "etc/before").mkdir(mode=0o700)
     host.apply(wish(("/etc/before/a", "a"), directories=(directory("/etc/before"),)))
