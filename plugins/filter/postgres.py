@@ -116,7 +116,7 @@ def postgres_settings(
     overrides: Mapping[str, Any] | None = None,
     memory_mb: int = 2048,
     archive_command: str = "",
-    archive_timeout: int = 30,
+    archive_timeout: int = 20,
     port: int = 5432,
     listen: Sequence[Any] = (),
 ) -> dict[str, str]:

@@ -15,9 +15,9 @@ from tests.bed import hosts, stage
 from tests.bed.shell import BedError, say, tell, text
 
 from . import data
+from .machines import PROFILED
 
 HOST = "demo"
-PROFILED = re.compile(r"^(?P<task>\S.*?) -+ (?P<seconds>\d+\.\d+)s$")
 
 
 def _row(name: str, values: Sequence[float], unit: str) -> str:

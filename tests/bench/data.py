@@ -2,13 +2,15 @@
 
 ``rpo``: a writer every 100 ms, the power goes at a random moment, another machine restores; how old the oldest lost row
 is. ``rto``: a data set and a day of WAL, restored on another machine, beside pgBackRest on the same machines, data and
-object store. Sizes and counts are options, so that the whole of it can run small.
+object store. ``drill``: one of such a data set beside a pgbench. ``startup``: the commands of every segment. ``noop``:
+both roles where nothing is to be done. Sizes and counts are options, so that the whole of it can run small.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
 import statistics
 import subprocess
@@ -21,13 +23,16 @@ from pathlib import Path
 from typing import Any
 
 from tests.bed import hosts
+from tests.bed.shell import BedError, wait_for
 
-from . import pgbackrest
-from .machines import DATA, HOME, LIB, Machine, note, stored
+from . import data_drill, pgbackrest
+from .machines import DATA, HOME, LIB, PROFILED, Machine, note, stored
 
 #: R2: the operations that write, a month, before they cost anything.
 FREE_WRITES = 1_000_000
 DAYS = 30
+#: Segments that may wait on the disk of a machine.
+_BATCH = 200
 _WRITER = "INSERT INTO beat DEFAULT VALUES RETURNING id \\watch 0.1\n"
 
 
@@ -43,6 +48,8 @@ class Writer:
             "docker",
             "exec",
             "-i",
+            "-e",
+            "PGAPPNAME=writer",
             "-u",
             "postgres",
             hosts.container(self.machine.name),
@@ -66,7 +73,15 @@ class Writer:
             if line.strip().isdigit():
                 self.acknowledged[int(line)] = time.monotonic()
 
+    def stop(self) -> None:
+        """Ends the session in the machine, which would outlive `docker exec`: no row comes after this."""
+        gone = "SELECT count(*) = 0 FROM pg_stat_activity WHERE application_name = 'writer'"
+        self.machine.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'writer'")
+        wait_for("the end of the writer", lambda: self.machine.sql(gone) == "t", seconds=60)
+        self.end()
+
     def end(self) -> None:
+        """For a machine whose power is gone."""
         self._process.kill()
         self._process.wait()
         self._thread.join(timeout=10)
@@ -123,10 +138,12 @@ def segments(machine: Machine, count: int) -> float:
     """That many segments of a quiet day, each with a few rows; seconds until all are archived."""
     machine.sql("CREATE TABLE IF NOT EXISTS mark (n bigserial, at timestamptz DEFAULT clock_timestamp())")
     began = time.monotonic()
-    script = "INSERT INTO mark DEFAULT VALUES; SELECT pg_switch_wal();\n" * count
     argv = ["docker", "exec", "-i", "-u", "postgres", hosts.container(machine.name), "psql", "-XAtq", "-d", "app"]
-    subprocess.run(argv, input=script, stdout=subprocess.DEVNULL, text=True, check=True)
-    machine.archived_all(7200)
+    for done in range(0, count, _BATCH):
+        script = "INSERT INTO mark DEFAULT VALUES; SELECT pg_switch_wal();\n" * min(_BATCH, count - done)
+        subprocess.run(argv, input=script, stdout=subprocess.DEVNULL, text=True, check=True)
+        # what waits is 16 MB each, and made faster than it is archived
+        machine.archived_all(7200)
     return time.monotonic() - began
 
 
@@ -158,30 +175,63 @@ def rto(options: argparse.Namespace, target: Machine, run: str) -> dict[str, Any
         found["pgbackrest"]["stored_mb"] = stored(f"{repository}/backup/main")[1] / 1e6
         note(f"pgBackRest: {found['pgbackrest']}")
     hosts.down(source.name)
+    found["load"] = os.getloadavg()[2]
     return found
 
 
-def startup(machine: Machine, runs: int) -> dict[str, float]:
-    """Median milliseconds of WAL-G alone and of the commands PostgreSQL calls, for a segment that is archived."""
+#: Runs commands in turn, so that what else the machine does is shared by all of them; {name: ms of each run} as JSON.
+_IN_TURN = """
+import json, os, subprocess, sys, time
+commands, got, runs = json.loads(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+took = {name: [] for name in commands}
+for _ in range(runs):
+    for name, command in commands.items():
+        if os.path.exists(got):
+            os.unlink(got)
+        began = time.monotonic()
+        subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+        took[name].append(1000 * (time.monotonic() - began))
+print(json.dumps(took))
+"""
+
+
+def startup(machine: Machine, runs: int) -> dict[str, list[float]]:
+    """Milliseconds of WAL-G alone and of the commands PostgreSQL calls, for a segment that is archived."""
     machine.archived_all()
     name = machine.sql("SELECT last_archived_wal FROM pg_stat_archiver")
-    path, config = f"{DATA}/pg_wal/{name}", "--config /etc/wal-g/wal-g.json"
+    path, got = f"{DATA}/pg_wal/{name}", f"{HOME}/got"
+    walg = ["env", "GOMAXPROCS=1", "wal-g", "--config", "/etc/wal-g/wal-g.json"]
+    # as `fetch` calls it: WAL-G itself starts to bring ahead what follows, which is paid in both
+    ahead = ["env", "WALG_DOWNLOAD_CONCURRENCY=16", *walg]
     commands = {
-        "wal-g wal-push": f"wal-g {config} wal-push {path}",
-        "archive": f"{LIB}/archive {path}",
-        "wal-g wal-fetch": f"wal-g {config} wal-fetch {name} {HOME}/got",
-        "fetch": f"{LIB}/fetch {name} {HOME}/got",
+        "wal-g wal-push": [*walg, "wal-push", path],
+        "archive": [f"{LIB}/archive", path],
+        "wal-g wal-fetch": [*ahead, "wal-fetch", name, got],
+        "fetch": [f"{LIB}/fetch", name, got],
     }
-    script = (
-        "import json,os,statistics,subprocess,sys,time\nout={}\nenv=dict(os.environ,WALG_DOWNLOAD_CONCURRENCY='1')\n"
-        f"for name, command in {commands!r}.items():\n  took=[]\n  for n in range({runs}):\n"
-        f"    os.path.exists('{HOME}/got') and os.unlink('{HOME}/got')\n    t=time.monotonic()\n"
-        "    subprocess.run(command.split(), env=env, check=True, stderr=subprocess.DEVNULL)\n"
-        "    took.append(1000*(time.monotonic()-t))\n  out[name]=round(statistics.median(took),1)\n"
-        "print(json.dumps(out))"
-    )
     machine.sh(f"install -d -o postgres {HOME}")
-    return dict(json.loads(machine.postgres("python3", "-c", script)))
+    return dict(json.loads(machine.postgres("python3", "-c", _IN_TURN, json.dumps(commands), got, str(runs))))
+
+
+def noop(machine: Machine, runs: int) -> dict[str, Any]:
+    """Both roles on a host that needs nothing: {walls: seconds of each run, tasks: {name: seconds}}."""
+    since = machine.sql("SELECT pg_postmaster_start_time()")
+    walls: list[float] = []
+    tasks: dict[str, list[float]] = {}
+    for _ in range(runs + 1):
+        began = time.monotonic()
+        said = machine.apply(ANSIBLE_CALLBACKS_ENABLED="ansible.posix.profile_tasks")
+        walls.append(time.monotonic() - began)
+        if "changed=0 " not in said:
+            raise BedError(f"{machine.name} was not converged: {said[-1500:]}")
+        for line in said.splitlines():
+            if match := PROFILED.match(line.strip()):
+                tasks.setdefault(match["task"], []).append(float(match["seconds"]))
+    if machine.sql("SELECT pg_postmaster_start_time()") != since:
+        raise BedError("a run with nothing to do restarted PostgreSQL")
+    # the first one opens the connection and fills caches
+    del walls[0]
+    return {"walls": walls, "tasks": {task: statistics.median(values) for task, values in tasks.items()}}
 
 
 def tables(found: dict[str, Any]) -> str:
@@ -201,7 +251,7 @@ def tables(found: dict[str, Any]) -> str:
         rto_found = found["rto"]
         lines += [
             "",
-            f"{rto_found['megabytes']} MB and {rto_found['segments']} segments",
+            f"{rto_found['megabytes']} MB and {rto_found['segments']} segments, load {rto_found['load']:.1f}",
             "",
             "| | WAL-G | pgBackRest |",
             "|---|---|---|",
@@ -213,50 +263,72 @@ def tables(found: dict[str, Any]) -> str:
             ("the backup in the bucket, MB", lambda r: f"{r['stored_mb']:.0f}"),
             ("restore: fetch, s", lambda r: f"{r['restore']['fetch']:.1f}"),
             ("restore: replay and opening, s", lambda r: f"{r['restore']['replay']:.1f}"),
+            ("restore: processor of the replay, s", lambda r: f"{r['restore']['replay_cpu']:.1f}"),
             ("restore, all, s", lambda r: f"{r['restore']['total']:.1f}"),
         )
         tools = [rto_found["walg"], rto_found.get("pgbackrest")]
         lines += [
             f"| {name} | " + " | ".join(show(tool) if tool else "-" for tool in tools) + " |" for name, show in rows
         ]
+    if "drill" in found:
+        lines += data_drill.table(found["drill"])
+    if "noop" in found:
+        walls, tasks = found["noop"]["walls"], found["noop"]["tasks"]
+        lines += ["", "| both roles, nothing to do | s |", "|---|---|"]
+        lines += [f"| all, median of {len(walls)} | {statistics.median(walls):.2f} |", f"| best | {min(walls):.2f} |"]
+        lines += [f"| {task} | {took:.2f} |" for task, took in sorted(tasks.items(), key=lambda item: -item[1])]
     if "startup" in found:
-        lines += ["", "| a segment of one row | median ms |", "|---|---|"]
-        lines += [f"| {name} | {value} |" for name, value in found["startup"].items()]
+        lines += ["", "| a segment of one row | best, ms | median, ms |", "|---|---|---|"]
+        lines += [
+            f"| {name} | {min(took):.0f} | {statistics.median(took):.0f} |" for name, took in found["startup"].items()
+        ]
     return "\n".join(lines)
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Measure, print the tables, leave the numbers in tests/output/bench-data.json."""
+    """Measure, print the tables, leave the numbers in tests/output/bench-data-<parts>.json."""
     parser = argparse.ArgumentParser(
         prog="python -m tests.bench data", description=__doc__.splitlines()[0] if __doc__ else ""
     )
-    parser.add_argument("--parts", default="startup,rpo,rto", help="startup, rpo, rto")
-    parser.add_argument("--timeouts", default="10,15,30,60", help="archive_timeout in seconds")
+    parser.add_argument("--parts", default="noop,startup,rpo,rto,drill", help="noop, startup, rpo, rto, drill")
+    parser.add_argument("--timeouts", default="10,15,20,30,60", help="archive_timeout in seconds")
     parser.add_argument("--kills", type=int, default=5)
     parser.add_argument("--megabytes", type=int, default=1024)
-    parser.add_argument("--segments", type=int, default=2880, help="of a day at the shipped archive_timeout")
+    parser.add_argument("--segments", type=int, default=4320, help="of a day at the shipped archive_timeout")
+    parser.add_argument("--drills", type=int, default=3)
     parser.add_argument("--runs", type=int, default=20, help="of a start-up")
+    parser.add_argument("--converges", type=int, default=5, help="with nothing to do")
     parser.add_argument("--no-pgbackrest", dest="pgbackrest", action="store_false")
     options = parser.parse_args(arguments)
     parts, run = options.parts.split(","), f"bench/{time.strftime('%Y%m%dT%H%M%S')}"
-    target, turn = Machine("data-target", f"{run}/target"), threading.Lock()
+    # each part has hosts of its own, so that parts can be measured side by side
+    target, heir, turn = Machine("data-target", f"{run}/target"), Machine("data-heir", f"{run}/heir"), threading.Lock()
+    made: list[str] = []
     found: dict[str, Any] = {}
     try:
-        target.prepare()
-        if "startup" in parts:
-            found["startup"] = startup(target, options.runs)
         if "rpo" in parts:
             timeouts = [int(value) for value in options.timeouts.split(",")]
+            made += [heir.name, *(f"data-{timeout}" for timeout in timeouts)]
+            heir.prepare()
             with ThreadPoolExecutor(len(timeouts)) as pool:
-                jobs = [pool.submit(rpo, timeout, options.kills, target, turn, run) for timeout in timeouts]
+                jobs = [pool.submit(rpo, timeout, options.kills, heir, turn, run) for timeout in timeouts]
                 found["rpo"] = [job.result() for job in jobs]
+        if "drill" in parts:
+            made.append("data-drill")
+            found["drill"] = data_drill.drill(options.megabytes, options.drills, run)
+        if {"noop", "startup", "rto"} & set(parts):
+            made += [target.name, "data-source"]
+            target.prepare()
+        if "noop" in parts:
+            found["noop"] = noop(target, options.converges)
+        if "startup" in parts:
+            found["startup"] = startup(target, options.runs)
         if "rto" in parts:
             found["rto"] = rto(options, target, run)
     finally:
-        made = ["data-target", "data-source", *(f"data-{timeout}" for timeout in options.timeouts.split(","))]
         hosts.down(*made)
     output = Path(hosts.ROOT, "tests", "output")
     output.mkdir(exist_ok=True)
-    (output / "bench-data.json").write_text(json.dumps(found, indent=1))
+    (output / f"bench-data-{'-'.join(parts)}.json").write_text(json.dumps(found, indent=1))
     print(tables(found))
     return 0

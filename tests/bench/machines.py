@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import subprocess
 import sys
@@ -22,6 +23,8 @@ DATA = "/var/lib/postgresql/17/main"
 LIB = "/usr/local/lib/sapflux/walg"
 HOME = "/opt/bench"
 BUCKET = "bench-data"
+#: A line of ansible.posix.profile_tasks.
+PROFILED = re.compile(r"^(?P<task>\S.*?) -+ (?P<seconds>\d+\.\d+)s$")
 #: Wall time and the peak memory of the largest process of a command, as JSON; the exit code is the command's.
 _MEASURED = (
     "import json,resource,subprocess,sys,time; t=time.monotonic(); d=subprocess.run(sys.argv[1:], stdout=sys.stderr); "
@@ -43,6 +46,13 @@ class Machine:
         sidecars.minio()
         sidecars.bucket(BUCKET)
         hosts.up(self.name, memory="2g")
+        self.sh(
+            "command -v faketime >/dev/null || apt-get install -qq -y --no-install-recommends libsodium23 >/dev/null"
+        )
+        self.apply()
+
+    def apply(self, **environ: str) -> str:
+        """Apply the roles; what ansible-playbook printed. ``environ`` are further settings of its environment."""
         program = walg.program()
         variables = {
             "postgres_memory_mb": 2048,
@@ -61,18 +71,17 @@ class Machine:
             "walg_encryption_fingerprint": FINGERPRINT,
             **self.variables,
         }
-        self.sh(
-            "command -v faketime >/dev/null || apt-get install -qq -y --no-install-recommends libsodium23 >/dev/null"
-        )
         with tempfile.TemporaryDirectory() as work:
             inventory, extra = Path(work, "hosts"), Path(work, "extra.json")
             inventory.write_text(f"[data]\n{hosts.inventory(self.name)} ansible_python_interpreter=/usr/bin/python3\n")
             extra.write_text(json.dumps(variables))
             playbook = str(Path(__file__).with_name("data.yml"))
             argv = ["ansible-playbook", "-i", str(inventory), "-e", f"@{extra}", playbook]
-            done = subprocess.run(argv, env=environment(), cwd=hosts.ROOT, capture_output=True, text=True, check=False)
+            env = {**environment(), **environ}
+            done = subprocess.run(argv, env=env, cwd=hosts.ROOT, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise BedError(f"{self.name} could not be prepared: {done.stdout[-1500:]}")
+        return done.stdout
 
     def sh(self, script: str) -> str:
         """A script as root."""
@@ -111,12 +120,15 @@ class Machine:
         wait_for(f"the archiving of {name}", lambda: self.sql(ask) == "t", seconds=seconds, every=0.5)
 
     def cpu_seconds(self) -> float:
-        """Processor time of PostgreSQL and everything it starts, WAL-G included."""
+        """Processor time of PostgreSQL since its start and of everything it starts, WAL-G included."""
         group = "/sys/fs/cgroup/system.slice/system-postgresql.slice/postgresql@17-main.service/cpu.stat"
         return int(self.sh(f"cat {group}").split()[1]) / 1e6
 
     def restore(self, prefix: str) -> dict[str, float]:
-        """Another machine's archive, to its end, over what is here: seconds of the fetch, of replay and promotion."""
+        """Another machine's archive, to its end, over what is here: seconds of the fetch, of replay and promotion.
+
+        ``replay_cpu`` are processor seconds, of PostgreSQL and of what brings its segments.
+        """
         self.sh(
             f"""systemctl stop postgresql@17-main; rm -rf {DATA}; install -d -o postgres {HOME}
 python3 - <<'END'
@@ -136,7 +148,12 @@ chown postgres {HOME}/*.json"""
         fetched = time.monotonic()
         self.recover(f"{LIB}/fetch --config {HOME}/pgsafe.json %f %p")
         ended = time.monotonic()
-        return {"fetch": fetched - began, "replay": ended - fetched, "total": ended - began}
+        return {
+            "fetch": fetched - began,
+            "replay": ended - fetched,
+            "total": ended - began,
+            "replay_cpu": self.cpu_seconds(),
+        }
 
     def recover(self, command: str) -> None:
         """Replays to the end of an archive and opens."""

@@ -27,6 +27,8 @@ repo1-cipher-pass=bench
 repo1-retention-full=2
 compress-type=zst
 process-max=2
+archive-async=y
+archive-get-queue-max=256MiB
 start-fast=y
 log-level-console=warn
 log-level-file=off
@@ -40,6 +42,7 @@ def install(machine: Machine, repository: str) -> None:
     machine.sh(
         "command -v pgbackrest socat >/dev/null || DEBIAN_FRONTEND=noninteractive apt-get install -qq -y "
         "--no-install-recommends pgbackrest socat openssl >/dev/null; cd /opt; "
+        "install -d -o postgres -g postgres /var/spool/pgbackrest; "
         "openssl req -x509 -newkey rsa:2048 -nodes -keyout tls.key -out tls.crt -subj /CN=localhost 2>/dev/null; "
         "systemctl is-active -q bench-tls || systemd-run --quiet --unit=bench-tls socat "
         "OPENSSL-LISTEN:9443,reuseaddr,fork,cert=/opt/tls.crt,key=/opt/tls.key,verify=0 "
@@ -66,4 +69,9 @@ def restore(machine: Machine) -> dict[str, float]:
     # what it wrote to postgresql.auto.conf is the same command
     machine.recover('pgbackrest --stanza=main archive-get %f "%p"'.replace('"', ""))
     ended = time.monotonic()
-    return {"fetch": fetched - began, "replay": ended - fetched, "total": ended - began}
+    return {
+        "fetch": fetched - began,
+        "replay": ended - fetched,
+        "total": ended - began,
+        "replay_cpu": machine.cpu_seconds(),
+    }

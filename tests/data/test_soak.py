@@ -61,7 +61,7 @@ def test_ten_minutes_without_a_store(machines: tuple[Machine, Machine]) -> None:
     assert waiting >= OUTAGE_SECONDS / 10 * 0.8
     assert grown <= (waiting + 4) * 16
     wait_until(lambda: "all well" in source.sh("pgsafe check || true"), "the end of the alarm", 600)
-    writer.end()
+    writer.stop()
     every_row_is_restored(source, copy, writer)
 
 

@@ -178,6 +178,21 @@ def test_the_drill_of_the_timer_passes_beside_production(host: Host) -> None:
     assert {"User=postgres", f"MemoryMax={500 * 2**20}", "ProtectSystem=strict", "CPUWeight=20"} <= set(shown.split())
 
 
+def test_the_drill_has_keys_that_only_read(host: Host) -> None:
+    """They are another user's of the store, who is refused every write; without them no drill passes."""
+    as_reader = "cd / && runuser -u postgres -- wal-g --config /etc/wal-g/read.json"
+    assert "IDENTITY.json" in host.check_output(f"{as_reader} st ls")
+    assert host.run(f"{as_reader} st put /etc/hostname reader").rc != 0
+    # that it was refused does not show in the exit code of this one
+    host.run(f"{as_reader} st rm IDENTITY.json")
+    listing = host.check_output(f"{as_reader} st ls")
+    assert "IDENTITY.json" in listing
+    assert "reader" not in listing
+    path = configured(host, "unreadable", walg_read_config=f"{SCRATCH}/nowhere.json", reports=SCRATCH)
+    done = host.run(f"{LIB}/pgsafe --config {path} drill --to latest --json")
+    assert (done.rc, json.loads(done.stdout)["outcome"]) == (1, "failed"), done.stdout
+
+
 def test_the_second_drill_goes_to_a_random_moment(host: Host) -> None:
     result = pgsafe(host, "drill")
     assert result["runs"] % 2 == 0

@@ -28,7 +28,7 @@ def main() -> int:
 
         return int(archive_main(arguments))
     if name == "fetch":
-        from pgsafe_parts.archive import fetch_main
+        from pgsafe_parts.fetch import fetch_main
 
         return int(fetch_main(arguments))
     from pgsafe_parts.cli import main as cli_main

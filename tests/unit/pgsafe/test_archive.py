@@ -195,7 +195,7 @@ def ahead(tmp_path: Path) -> Path:
 def test_what_was_brought_ahead_costs_no_start_of_walg(tmp_path: Path, config: Config, walg: Walg, ahead: Path) -> None:
     """With enough left nobody is started; the file is moved, not copied."""
     (ahead / NAME).write_bytes(a_segment())
-    for number in range(4, 9):
+    for number in range(4, 13):
         (ahead / f"0000000100000002{number:08X}").write_bytes(b"")
     destination = ahead.parents[1] / "RECOVERYXLOG"
     destination.write_bytes(b"the half of an earlier try")
@@ -203,6 +203,30 @@ def test_what_was_brought_ahead_costs_no_start_of_walg(tmp_path: Path, config: C
     assert destination.read_bytes() == a_segment()
     assert not (ahead / NAME).exists()
     assert walg.calls() == []
+
+
+def test_what_was_brought_ahead_costs_no_settings_either(ahead: Path) -> None:
+    """Thousands of calls, one after the other: json would double what each takes."""
+    (ahead / NAME).write_bytes(a_segment())
+    for number in range(4, 13):
+        (ahead / f"0000000100000002{number:08X}").write_bytes(b"")
+    destination = ahead.parents[1] / "RECOVERYXLOG"
+    code = (
+        f"import sys; sys.path.insert(0, {str(FILES)!r}); from pgsafe_parts import fetch; "
+        f"code = fetch.fetch_main(['--config', '/nowhere', {NAME!r}, {str(destination)!r}]); "
+        "print(code, [n for n in ('json', 're', 'typing', 'subprocess') if n in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-ISB", "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "0 []"
+
+
+def test_a_segment_that_is_there_is_there_even_if_no_more_can_be_brought(tmp_path: Path, ahead: Path) -> None:
+    (ahead / NAME).write_bytes(a_segment())
+    destination = ahead.parents[1] / "RECOVERYXLOG"
+    done = call(tmp_path, "fetch", "--config", str(tmp_path / "nowhere"), NAME, str(destination))
+    assert done.returncode == 0
+    assert "nothing is brought ahead" in done.stderr
+    assert destination.read_bytes() == a_segment()
 
 
 def test_when_few_are_left_more_are_brought(tmp_path: Path, config: Config, walg: Walg, ahead: Path) -> None:

@@ -163,7 +163,7 @@ def run_limited(argv: Sequence[str], env: Mapping[str, str], limit: float) -> in
     previous = signal.signal(signal.SIGALRM, ring)
     signal.setitimer(signal.ITIMER_REAL, max(limit, 0.001))
     try:
-        _, status = os.waitpid(child, 0)
+        _pid, status = os.waitpid(child, 0)
     except _AlarmError:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)

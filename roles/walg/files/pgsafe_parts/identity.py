@@ -12,9 +12,13 @@ from __future__ import annotations
 import json
 import os
 import time
-from typing import Any
 
 from .common import Config, PgsafeError, RefusedError, now, system_identifier, write_json
+
+# what only annotations need is not imported
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 OBJECT = "IDENTITY.json"
 

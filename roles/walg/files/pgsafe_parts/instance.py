@@ -49,7 +49,9 @@ _SETTINGS = {
     "hot_standby": "on",
     "recovery_target_timeline": "latest",
     "recovery_target_action": "pause",
-    "wal_retrieve_retry_interval": "500ms",
+    # where the archive ends the server waits for what its last questions have left of this. Asking takes seconds where
+    # the store is far or the host is busy, and an end at which it never waits is never seen
+    "wal_retrieve_retry_interval": "1min",
     "shared_buffers": "48MB",
     "work_mem": "4MB",
     "maintenance_work_mem": "32MB",
@@ -114,7 +116,7 @@ class Instance:
             raise PgsafeError(f"pg_controldata cannot read {self.data}: {done.stdout.strip()}")
         found = {}
         for line in done.stdout.splitlines():
-            label, _, value = line.partition(":")
+            label, _colon, value = line.partition(":")
             if label.strip() in _FROM_CONTROL:
                 name = _FROM_CONTROL[label.strip()]
                 found[name] = str(max(int(value), _AT_LEAST.get(name, 0)))

@@ -71,7 +71,7 @@ def as_owner(config: Config, function: Callable[..., Any], *arguments: Any) -> A
     os.close(writer)
     with os.fdopen(reader, encoding="utf-8") as pipe:
         text = pipe.read()
-    _, status = os.waitpid(child, 0)
+    _pid, status = os.waitpid(child, 0)
     if not text:
         raise PgsafeError(f"{getattr(function, '__name__', 'a step')} was ended (status {status})")
     answer = json.loads(text)

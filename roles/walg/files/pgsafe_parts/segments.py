@@ -72,10 +72,10 @@ class Log:
         """What can be replayed from that segment on; None when it is not on the way to the newest timeline."""
         path = self.path()
         timeline, number = split(begin)
-        if timeline not in [step for step, _ in path]:
+        if timeline not in [step for step, _end in path]:
             return None
         names: list[str] = []
-        last = max((self._newest.get(step, -1) for step, _ in path), default=-1)
+        last = max((self._newest.get(step, -1) for step, _end in path), default=-1)
         while number <= last:
             # a timeline begins in the middle of a segment, of which it holds the whole
             on = [step for step, first in path if first <= number and step >= timeline][-1:] or [timeline]

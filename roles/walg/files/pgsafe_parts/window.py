@@ -159,7 +159,7 @@ def _why_not(window: Window, target: Target, name: str) -> str:
             f"{target.text} is after the newest restorable moment: {whole}; ask for latest, or wait until the segment "
             "is archived"
         )
-    for (_, before), (after, _) in zip(window.ranges, window.ranges[1:], strict=False):
+    for (_first, before), (after, _last) in zip(window.ranges, window.ranges[1:], strict=False):
         if before < target.at < after:
             return (
                 f"{target.text} is in a gap: {', '.join(window.lost) or 'a segment'} is not in the archive, and "
@@ -172,7 +172,7 @@ def report(window: Window, log: Log, config: Config) -> dict[str, Any]:
     """{prefix, oldest, newest (whole seconds inside), gaps: [{after, before}], lost, backups, segments, bytes}"""
     gaps = [
         {"after": second(before), "before": second(math.ceil(after))}
-        for (_, before), (after, _) in zip(window.ranges, window.ranges[1:], strict=False)
+        for (_first, before), (after, _last) in zip(window.ranges, window.ranges[1:], strict=False)
     ]
     return {
         "prefix": config.prefix,
