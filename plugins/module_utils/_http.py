@@ -92,13 +92,15 @@ class Client:
         headers: Optional[Headers] = None,
         *,
         accept: Sequence[int] = (),
+        repeatable: bool = False,
     ) -> Answer:
         """Send one request and answer what came back with a 2xx status or one of ``accept``.
 
         ``query`` values of None are left out; ``body`` is sent as JSON. What may pass is tried again: rate limits
-        always (nothing was done), other failures only where the method may safely run twice. Raises
-        :class:`HttpError`.
+        always (nothing was done), other failures only where the request may safely run twice, by its method or
+        because the caller knows (``repeatable``). Raises :class:`HttpError`.
         """
+        repeatable = repeatable or method in IDEMPOTENT
         # Spaces as %20: Cloudflare's filters take a plus for a plus.
         words = {key: _word(value) for key, value in (query or {}).items() if value is not None}
         url = f"{self.base}{path}" + (f"?{urlencode(words, quote_via=quote)}" if words else "")
@@ -114,11 +116,9 @@ class Client:
             try:
                 status, raw_headers, raw = self._send(method, url, sent, data)
             except (OSError, http.client.HTTPException, ValueError) as error:
-                if last or method not in IDEMPOTENT:
+                if last or not repeatable:
                     reason = self._mask(str(error) or type(error).__name__)
-                    undone = (
-                        "" if method in IDEMPOTENT else "; it may have been carried out, so look before you repeat it"
-                    )
+                    undone = "" if repeatable else "; it may have been carried out, so look before you repeat it"
                     raise HttpError(f"{self.name} could not be reached for {what}: {reason}{undone}") from error
                 self.sleep(pause)
                 pause = min(pause * 2, LONGEST_PAUSE)
@@ -131,7 +131,7 @@ class Client:
                         f"{self.name} answered {what} with something that is no JSON ({_kind(lower)})", status
                     )
                 return Answer(status, lower, parsed)
-            wait = self._again(method, status, lower, parsed, pause)
+            wait = self._again(repeatable, status, lower, parsed, pause)
             if wait is None or last or waited + wait > LONGEST_WAIT:
                 raise self._error(what, status, lower, parsed, is_json)
             self.sleep(wait)
@@ -143,13 +143,13 @@ class Client:
         self.requests += 1
         return (self.opener or urllib_opener)(method, url, headers, data, self.timeout)
 
-    def _again(self, method: str, status: int, headers: Headers, body: Any, pause: float) -> Optional[float]:
+    def _again(self, repeatable: bool, status: int, headers: Headers, body: Any, pause: float) -> Optional[float]:
         """Seconds after which to try again; None where it would not help."""
         if self.final(status, body):
             return None
         if status == 429:
             return max(retry_after(headers, self.clock()), pause)
-        if status in PASSING and method in IDEMPOTENT:
+        if status in PASSING and repeatable:
             return max(retry_after(headers, self.clock()), pause)
         return None
 
@@ -172,7 +172,8 @@ def retry_after(headers: Headers, now: float) -> float:
     """Seconds that an answer asks to wait, 0 where it does not say.
 
     Understands ``retry-after`` (seconds or a date), ``ratelimit: "x";r=0;t=12`` (Cloudflare) and
-    ``x-ratelimit-reset`` (Doppler: a moment in seconds since 1970). Header names are in lower case.
+    ``x-ratelimit-reset`` (Doppler) or ``ratelimit-reset`` (Hetzner), a moment in seconds since 1970. Header names are
+    in lower case.
     """
     given = headers.get("retry-after", "").strip()
     if given:
@@ -182,11 +183,12 @@ def retry_after(headers: Headers, now: float) -> float:
             moment = email.utils.parsedate_tz(given)
             return max(0.0, email.utils.mktime_tz(moment) - now) if moment else 0.0
     parts = dict(part.strip().partition("=")[::2] for part in headers.get("ratelimit", "").split(";"))
-    reset = headers.get("x-ratelimit-reset", "")
+    reset = headers.get("x-ratelimit-reset", headers.get("ratelimit-reset", ""))
+    left = headers.get("x-ratelimit-remaining", headers.get("ratelimit-remaining", "0"))
     try:
         if parts.get("r") == "0":
             return max(0.0, float(parts.get("t", 0)))
-        return max(0.0, float(reset) - now) if reset and headers.get("x-ratelimit-remaining", "0") == "0" else 0.0
+        return max(0.0, float(reset) - now) if reset and left == "0" else 0.0
     except ValueError:
         return 0.0
 
