@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from . import engine, hosts, image, packages, sidecars, tailnet
+from . import doubles, engine, hosts, image, packages, sidecars, tailnet
 from .shell import BedError, run, tell
 
 
@@ -21,6 +21,7 @@ def _parser() -> argparse.ArgumentParser:
     down = verbs.add_parser("down", help="remove hosts (all of this bed without a name), sidecars included")
     down.add_argument("name", nargs="*")
     verbs.add_parser("sidecars", help="start the object store and the registry")
+    verbs.add_parser("healthchecks", help="start the double of Healthchecks.io")
     bucket = verbs.add_parser("bucket", help="make a bucket in the object store")
     bucket.add_argument("name")
     verbs.add_parser("tailnet", help="start headscale, the package repository and the operator's machine")
@@ -58,6 +59,8 @@ def main() -> int:
             case "sidecars":
                 sidecars.minio()
                 sidecars.registry()
+            case "healthchecks":
+                doubles.start(doubles.HEALTHCHECKS)
             case "bucket":
                 sidecars.minio()
                 sidecars.bucket(args.name)
