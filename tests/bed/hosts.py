@@ -159,11 +159,9 @@ def key_path() -> Path:
     return STATE / "id_ed25519"
 
 
-def _create(name: str, memory: str | None) -> None:
+def create_arguments(name: str, memory: str | None = None, at: str | None = None) -> list[str]:
+    """What ``docker create`` and ``docker run`` make a host from; `at` is the address it is to have."""
     argv = [
-        "docker",
-        "run",
-        "--detach",
         "--name",
         container(name),
         "--hostname",
@@ -198,7 +196,13 @@ def _create(name: str, memory: str | None) -> None:
         argv += ["--add-host", f"{alias}:{PREFIX}.0.{number}"]
     if memory:
         argv += ["--memory", memory, "--memory-swap", memory]
-    run(*argv, image.host())
+    if at:
+        argv += ["--ip", at]
+    return argv
+
+
+def _create(name: str, memory: str | None) -> None:
+    run("docker", "run", "--detach", *create_arguments(name, memory), image.host())
 
 
 def borrow(name: str) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from .shell import BedError, have, retry_download, run, say
 
 HERE = Path(__file__).parent / "image"
+CLOUD = Path(__file__).parent / "image_cloud"
 SUITE = "trixie"
 BASE_PACKAGES = "ca-certificates"
 UPSTREAM_BASE = "debian:trixie-slim"
@@ -62,18 +63,22 @@ def host() -> str:
         return image
     bottom = base()
     say("building the test host image (Debian 13 with systemd; one to three minutes)")
-    retry_download(
-        [
-            "env",
-            "DOCKER_BUILDKIT=0",
-            "docker",
-            "build",
-            "-q",
-            "-t",
-            image,
-            "--build-arg",
-            f"BASE_IMAGE={bottom}",
-            str(HERE),
-        ]
-    )
+    _build(image, bottom, HERE)
+    return image
+
+
+def _build(image: str, bottom: str, folder: Path) -> None:
+    argv = ["env", "DOCKER_BUILDKIT=0", "docker", "build", "-q", "-t", image, "--build-arg", f"BASE_IMAGE={bottom}"]
+    retry_download([*argv, str(folder)])
+
+
+def cloud() -> str:
+    """Return the tag of the host image with cloud-init in it, which does at the first boot what it is told."""
+    bottom = host()
+    files = sorted(path for path in CLOUD.iterdir() if path.is_file())
+    digest = hashlib.sha256(b"\0".join([bottom.encode(), *(path.read_bytes() for path in files)]))
+    image = f"sapflux-bed-cloud:{digest.hexdigest()[:12]}"
+    if not _exists(image):
+        say("building the image of a cloud's server (half a minute)")
+        _build(image, bottom, CLOUD)
     return image

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.contract.trim import AMENDED, references, resolved, trim
+from tests.contract.trim import AMENDED, QUERIES, references, resolved, trim
 
 SPECS = sorted((Path(__file__).parent / "specs").glob("*.json"))
 
@@ -69,3 +69,5 @@ def test_trimming_keeps_what_is_needed() -> None:
 def test_amendments_are_in_the_descriptions() -> None:
     paths = {key: item for path in SPECS for key, item in load(path)["paths"].items()}
     assert all(paths[path][method]["requestBody"] == body for (method, path), body in AMENDED.items())
+    for (path, name), schema in QUERIES.items():
+        assert [each["schema"] for each in paths[path]["get"]["parameters"] if each["name"] == name] == [schema]

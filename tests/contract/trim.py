@@ -18,6 +18,10 @@ AMENDED = {
     ("put", "/user/tokens/{token_id}/value"): NOTHING,
 }
 """Bodies that the documentation asks for and the description leaves out: to roll a token one sends ``{}``."""
+QUERIES = {
+    ("/images", "include_deprecated"): {"type": "string", "enum": ["true", "false", "True", "False"]},
+}
+"""Parameters that the API's own client does not write as the description has them: Python's words for a boolean."""
 METHODS = frozenset({"get", "put", "post", "patch", "delete", "parameters"})
 
 
@@ -51,6 +55,10 @@ def trim(document: dict[str, Any], patterns: list[str]) -> dict[str, Any]:
     for (method, path), body in AMENDED.items():
         if path in paths:
             paths[path][method] = {**paths[path][method], "requestBody": body}
+    for (path, name), schema in QUERIES.items():
+        for parameter in paths.get(path, {}).get("get", {}).get("parameters", []):
+            if parameter.get("name") == name:
+                parameter["schema"] = schema
     unused = [each for each in patterns if not any(fnmatch.fnmatchcase(path, each) for path in paths)]
     if unused:
         raise SystemExit(f"no such path: {', '.join(unused)}")
