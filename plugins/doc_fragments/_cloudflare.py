@@ -53,3 +53,40 @@ options:
     type: str
     required: true
 """
+
+    STORE = r"""
+options:
+  store:
+    description:
+      - Where the secret is kept by name, besides O(path) or instead of it. Of several places each may be the one that
+        still has it; the others are written from that one. Values are in no result, diff or log.
+    type: dict
+    suboptions:
+      file:
+        description: The YAML mapping that P(sapflux.hosting.secret_store#lookup) reads. It has to be there.
+        type: path
+      doppler:
+        description: A config of Doppler.
+        type: dict
+        suboptions:
+          token:
+            description: Token that may read and write the config.
+            type: str
+            required: true
+          project:
+            description: Name of the project. A service token knows it.
+            type: str
+          config:
+            description: Name of the config. A service token knows it.
+            type: str
+          base_url:
+            description: URL of the API.
+            type: str
+            default: https://api.doppler.com
+      names:
+        description:
+          - Names of the secrets. For M(sapflux.hosting.r2_credentials) those of C(access_key_id) and
+            C(secret_access_key), for M(sapflux.hosting.cloudflare_api_token) that of C(value).
+        type: dict
+        required: true
+"""

@@ -5,14 +5,6 @@
 
 from __future__ import annotations
 
-import functools
-import os
-from typing import Any
-
-from ansible.errors import AnsibleLookupError
-from ansible.plugins.lookup import LookupBase
-from ansible_collections.sapflux.hosting.plugins.module_utils import _secrets
-
 DOCUMENTATION = r"""
 name: secret_store
 author: The sapflux.hosting authors (@sapflux)
@@ -54,6 +46,14 @@ _raw:
   type: list
   elements: raw
 """
+
+import functools
+import os
+from typing import Any
+
+from ansible.errors import AnsibleLookupError
+from ansible.plugins.lookup import LookupBase
+from ansible_collections.sapflux.hosting.plugins.module_utils import _secrets
 
 
 @functools.lru_cache(maxsize=16)

@@ -15,12 +15,14 @@ short_description: A scoped API token of Cloudflare
 description:
   - Makes a token with the permissions that are named, on the zones and buckets that are named, and nothing else.
   - Cloudflare shows the value of a token once. It goes into a file of mode 0600 and is in no result, diff or log.
-  - A run asks Cloudflare whether the value in the file is that of the token. Where it is not, or is lost, the token is
-    rolled, which ends the old value.
+  - Instead of the file, or besides it, the value is kept by name in the secret store or in Doppler (O(store)).
+  - A run asks Cloudflare whether a value that is kept is that of the token. Where none is, or all are lost, the token
+    is rolled, which ends the old value.
 author:
   - The sapflux.hosting authors (@sapflux)
 extends_documentation_fragment:
   - sapflux.hosting._cloudflare
+  - sapflux.hosting._cloudflare.store
 options:
   account_id:
     description:
@@ -113,11 +115,10 @@ expires_on:
   returned: always
 """
 
-import contextlib
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.sapflux.hosting.plugins.module_utils import _api_token
+from ansible_collections.sapflux.hosting.plugins.module_utils import _api_token, _secret_sinks
 from ansible_collections.sapflux.hosting.plugins.module_utils._cloudflare import (
     ACCOUNT_OPTIONS,
     Cloudflare,
@@ -141,6 +142,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
         },
     },
     "path": {"type": "path"},
+    "store": _secret_sinks.STORE_OPTIONS,
     "allowed_ips": {"type": "list", "elements": "str", "default": []},
     "expires_on": {"type": "str"},
     "enabled": {"type": "bool", "default": True},
@@ -181,51 +183,65 @@ def differences(token: dict[str, Any], body: dict[str, Any], enabled: bool) -> t
 def converge(module: AnsibleModule, cloud: Cloudflare) -> dict[str, Any]:
     """Make, change or remove the token."""
     params = module.params
-    account, path = params["account_id"], params["path"]
+    account = params["account_id"]
     home, write = _api_token.home(account), _api_token.permission(account, "Write")
     token = _api_token.by_name(cloud, account, params["name"])
     label = f"token {params['name']}"
     if params["state"] == "absent":
         return remove(module, cloud, token)
+    sinks = _secret_sinks.sinks(params, own_file(params["path"]) if params["path"] else None, ["value"])
+    read = [(sink, sink.read().get("value", "")) for sink in sinks]
     body = wish(cloud, params)
     changes: list[Change] = []
+    value = after = None
     if token is None:
         changes.append(Change("create", label, None, {key: value for key, value in body.items() if key != "name"}))
     else:
         before, after = differences(token, body, params["enabled"])
         if after:
             changes.append(Change("update", label, before, after))
-    roll = token is not None and must_roll(module, token)
-    if roll:
-        changes.append(Change("update", f"value of {label}", "the old one", "a new one"))
+        value = held_value(params, token, [value for _sink, value in read])
+        if value is None:
+            _api_token.spare_own(params, token, "given a new value")
+            changes.append(Change("update", f"value of {label}", "the old one", "a new one"))
+    behind = [sink for sink, kept in read if value is None or kept != value]
+    if value is not None:
+        changes += [Change("update", f"{label} in {sink.name}", "another one", "the one in use") for sink in behind]
     if changes and not module.check_mode:
-        with _api_token.value_file(path) if token is None or roll else contextlib.nullcontext(str) as keep:
+        with _secret_sinks.all_opened(behind) as keep:
             if token is None:
                 token = cloud.result("POST", home, body, needs=write)
-                keep(token.pop("value"))
+                keep({"value": token.pop("value")})
                 if not params["enabled"]:
                     token = cloud.result("PUT", f"{home}/{token['id']}", {**body, "status": "disabled"}, needs=write)
-            elif after:
+                return {**outcome(changes, "tokens"), **shown(token)}
+            if after:
                 status = "active" if params["enabled"] else "disabled"
                 token = cloud.result("PUT", f"{home}/{token['id']}", {**body, "status": status}, needs=write)
-            if roll:
-                keep(cloud.result("PUT", f"{home}/{token['id']}/value", {}, needs=write))
+            if value is None:
+                value = cloud.result("PUT", f"{home}/{token['id']}/value", {}, needs=write)
+            keep({"value": value})
     return {**outcome(changes, "tokens"), **shown(token)}
 
 
-def must_roll(module: AnsibleModule, token: dict[str, Any]) -> bool:
-    """Whether the token needs a new value: it is told so, or the file does not hold the one it has."""
-    params = module.params
-    value = _api_token.read_value(params["path"])
-    if value and not params["rotate"]:
-        # Of a token that is off, or over, nobody can say whether a value is its own; a run after that asks again.
-        if token.get("status") != "active":
-            return False
-        known = _api_token.verify(value, params["base_url"], params["account_id"])
-        if known is not None and known.get("id") == token["id"]:
-            return False
-    _api_token.spare_own(params, token, "given a new value")
-    return True
+def own_file(path: str) -> _secret_sinks.OwnFile:
+    """The file of a value, which holds nothing else."""
+    return _secret_sinks.OwnFile(path, lambda values: values["value"], lambda text: {"value": text} if text else {})
+
+
+def held_value(params: dict[str, Any], token: dict[str, Any], kept: list[str]) -> str | None:
+    """The value of the token, of those that are kept; None where the token needs a new one."""
+    known = [value for value in dict.fromkeys(kept) if value]
+    if params["rotate"]:
+        return None
+    # Of a token that is off, or over, nobody can say whether a value is its own; a run after that asks again.
+    if known and token.get("status") != "active":
+        return known[0]
+    for value in known:
+        found = _api_token.verify(value, params["base_url"], params["account_id"])
+        if found is not None and found.get("id") == token["id"]:
+            return value
+    return None
 
 
 def remove(module: AnsibleModule, cloud: Cloudflare, token: dict[str, Any] | None) -> dict[str, Any]:
@@ -250,7 +266,11 @@ def shown(token: dict[str, Any] | None) -> dict[str, Any]:
 
 
 def main() -> None:
-    run(ARGUMENT_SPEC, converge, required_if=[("state", "present", ("permissions", "path"))])
+    run(
+        ARGUMENT_SPEC,
+        converge,
+        required_if=[("state", "present", ("permissions",)), ("state", "present", ("path", "store"), True)],
+    )
 
 
 if __name__ == "__main__":

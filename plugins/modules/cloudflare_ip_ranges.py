@@ -21,7 +21,7 @@ description:
     (IPv6), one that is private or overlaps another, and more than ten new ones at once.
   - Contacts no host.
 attributes:
-  check_mode: {support: full, description: Asks and judges, and writes nothing.}
+  check_mode: {support: full, description: "Asks and judges, and writes nothing."}
   diff_mode: {support: full, description: Shows the variables file.}
 options:
   path:

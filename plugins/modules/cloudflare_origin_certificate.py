@@ -118,7 +118,8 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "validity_days": {"type": "int", "choices": [7, 30, 90, 365, 730, 1095, 5475], "default": 365},
     "renew_days": {"type": "int", "default": 30},
 }
-READ, WRITE = "SSL and Certificates Read", "SSL and Certificates Write"
+READ = "SSL and Certificates Read"
+WRITE = "SSL and Certificates Write"
 MOST_NAMES = 200
 
 

@@ -104,7 +104,8 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "prune": {"type": "bool", "default": True},
     "wait_timeout": {"type": "int", "default": 600},
 }
-READ, WRITE = "SSL and Certificates Read", "SSL and Certificates Write"
+READ = "SSL and Certificates Read"
+WRITE = "SSL and Certificates Write"
 PENDING = frozenset({"initializing", "pending_deployment"})
 GONE = frozenset({"pending_deletion", "deleted", "deletion_timed_out"})
 PAUSE = 5

@@ -27,7 +27,7 @@ options:
     description:
       - Settings by the names of the API. What YAML makes of V(on), V(off) and V(1.2) is understood.
       - Of a setting that is a mapping (V(security_header)), keys that are not named stay as they are.
-      - O(settings.ssl) is set first, because others need it.
+      - V(ssl) is set first, because others need it.
     type: dict
     required: true
   allow_unknown:
@@ -90,7 +90,8 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "settings": {"type": "dict", "required": True},
     "allow_unknown": {"type": "bool", "default": False},
 }
-READ, WRITE = "Zone Settings Read", "Zone Settings Write"
+READ = "Zone Settings Read"
+WRITE = "Zone Settings Write"
 NOT_ALLOWED = frozenset({1015})
 """Says that the plan does not allow a value, where the setting itself may be changed."""
 

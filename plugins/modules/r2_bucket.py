@@ -17,7 +17,7 @@ description:
   - What an option names is enforced whole; what is left out stays as it is.
   - Only an empty bucket is removed, unless O(force) says otherwise.
 author:
-  - the sapflux.hosting authors
+  - The sapflux.hosting authors (@sapflux)
 extends_documentation_fragment:
   - sapflux.hosting._cloudflare
 options:
@@ -49,6 +49,7 @@ options:
       - API token of Cloudflare, for O(backend=r2). The environment variables E(CLOUDFLARE_API_TOKEN) and
         E(CLOUDFLARE_TOKEN) are used where it is not given.
     type: str
+    required: false
   account_id:
     description:
       - Id of the account, for O(backend=r2). The environment variable E(CLOUDFLARE_ACCOUNT_ID) is used where it is not

@@ -15,7 +15,7 @@ short_description: Buckets of Cloudflare R2
 description:
   - Lists the buckets of an account in one jurisdiction, or tells of one bucket all that is set on it.
 author:
-  - the sapflux.hosting authors
+  - The sapflux.hosting authors (@sapflux)
 extends_documentation_fragment:
   - sapflux.hosting._cloudflare
   - sapflux.hosting._cloudflare.account

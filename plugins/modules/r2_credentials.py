@@ -17,12 +17,14 @@ description:
     the access key of S3, and the SHA-256 of its value the secret key.
   - Cloudflare shows the value once. The pair goes into a file of mode 0600, as C(AWS_ACCESS_KEY_ID=...) and
     C(AWS_SECRET_ACCESS_KEY=...); it is in no result, diff or log, and the value itself is not kept at all.
-  - Where the file does not hold a pair of this token, the token is rolled, which ends the old pair.
+  - Instead of the file, or besides it, the pair is kept by name in the secret store or in Doppler (O(store)).
+  - Where none of these places holds a pair of this token, the token is rolled, which ends the old pair.
 author:
-  - the sapflux.hosting authors
+  - The sapflux.hosting authors (@sapflux)
 extends_documentation_fragment:
   - sapflux.hosting._cloudflare
   - sapflux.hosting._cloudflare.account
+  - sapflux.hosting._cloudflare.store
 options:
   name:
     description: Name of the token, by which it is known again.
@@ -77,6 +79,15 @@ EXAMPLES = r"""
     jurisdiction: eu
     access: write
     path: "{{ playbook_dir }}/secrets/r2.env"
+
+- name: A key pair that is kept in the secret store
+  sapflux.hosting.r2_credentials:
+    account_id: 0123456789abcdef0123456789abcdef
+    name: backup of production
+    buckets: [backup]
+    store:
+      file: "{{ inventory_dir }}/.secrets.yml"
+      names: {access_key_id: BACKUP_ACCESS_KEY_ID, secret_access_key: BACKUP_SECRET_ACCESS_KEY}
 """
 
 RETURN = r"""
@@ -100,13 +111,12 @@ expires_on:
   returned: always
 """
 
-import contextlib
 import hashlib
 import re
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.sapflux.hosting.plugins.module_utils import _api_token
+from ansible_collections.sapflux.hosting.plugins.module_utils import _api_token, _secret_sinks
 from ansible_collections.sapflux.hosting.plugins.module_utils._cloudflare import (
     ACCOUNT_OPTIONS,
     Cloudflare,
@@ -125,17 +135,32 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "jurisdiction": JURISDICTION,
     "access": {"type": "str", "choices": ["read", "write"], "default": "read"},
     "path": {"type": "path"},
+    "store": _secret_sinks.STORE_OPTIONS,
     "allowed_ips": {"type": "list", "elements": "str", "default": []},
     "expires_on": {"type": "str"},
     "rotate": {"type": "bool", "default": False},
 }
-PAIR = re.compile(r"AWS_ACCESS_KEY_ID=(?P<id>[0-9a-f]{32})\nAWS_SECRET_ACCESS_KEY=[0-9a-f]{64}")
+PAIR = re.compile(r"AWS_ACCESS_KEY_ID=(?P<id>[0-9a-f]{32})\nAWS_SECRET_ACCESS_KEY=(?P<secret>[0-9a-f]{64})")
+SECRET = re.compile(r"[0-9a-f]{64}")
+FIELDS = ("access_key_id", "secret_access_key")
 
 
-def pair(token_id: str, value: str) -> str:
-    """What the file holds: the key pair of a token."""
-    secret = hashlib.sha256(value.encode()).hexdigest()
-    return f"AWS_ACCESS_KEY_ID={token_id}\nAWS_SECRET_ACCESS_KEY={secret}"
+def pair(token_id: str, value: str) -> dict[str, str]:
+    """The key pair of a token."""
+    return {"access_key_id": token_id, "secret_access_key": hashlib.sha256(value.encode()).hexdigest()}
+
+
+def own_file(path: str) -> _secret_sinks.OwnFile:
+    """The file of a pair, in the form that tools which speak S3 read."""
+
+    def render(values: dict[str, str]) -> str:
+        return f"AWS_ACCESS_KEY_ID={values['access_key_id']}\nAWS_SECRET_ACCESS_KEY={values['secret_access_key']}"
+
+    def parse(text: str) -> dict[str, str]:
+        found = PAIR.fullmatch(text)
+        return {"access_key_id": found["id"], "secret_access_key": found["secret"]} if found else {}
+
+    return _secret_sinks.OwnFile(path, render, parse)
 
 
 def wish(cloud: Cloudflare, params: dict[str, Any]) -> dict[str, Any]:
@@ -171,16 +196,19 @@ def gist(token: dict[str, Any]) -> dict[str, Any]:
 def converge(module: AnsibleModule, cloud: Cloudflare) -> dict[str, Any]:
     """Make, change, roll or revoke the token behind the pair."""
     params = module.params
-    account, path = params["account_id"], params["path"]
+    account = params["account_id"]
     home, write = _api_token.home(account), _api_token.permission(account, "Write")
     label = f"key pair {params['name']}"
     if params["state"] == "absent":
         return remove(module, cloud, _api_token.by_name(cloud, account, params["name"]))
+    sinks = _secret_sinks.sinks(params, own_file(params["path"]) if params["path"] else None, FIELDS)
+    read = [(sink, sink.read()) for sink in sinks]
     body = wish(cloud, params)
     token = _api_token.by_name(cloud, account, params["name"])
     want = gist(body)
     changes = []
-    roll = differs = False
+    differs = False
+    held: dict[str, str] = {}
     if token is None:
         changes.append(Change("create", label, None, want))
     else:
@@ -189,22 +217,31 @@ def converge(module: AnsibleModule, cloud: Cloudflare) -> dict[str, Any]:
         differs = bool(keys)
         if keys:
             changes.append(Change("update", label, {key: have[key] for key in keys}, {key: want[key] for key in keys}))
-        held = PAIR.fullmatch(_api_token.read_value(path))
-        roll = params["rotate"] or held is None or held["id"] != token["id"]
-        if roll:
+        held = next((values for _sink, values in read if is_pair_of(token, values)), {})
+        if params["rotate"] or not held:
+            held = {}
             _api_token.spare_own(params, token, "given a new value")
             changes.append(Change("update", f"secret of {label}", "the old one", "a new one"))
+    behind = [sink for sink, values in read if not held or values != held]
+    if held:
+        changes += [Change("update", f"{label} in {sink.name}", "another one", "the one in use") for sink in behind]
     if changes and not module.check_mode:
-        with _api_token.value_file(path) if token is None or roll else contextlib.nullcontext(str) as keep:
+        with _secret_sinks.all_opened(behind) as keep:
             if token is None:
                 new = {key: value for key, value in body.items() if key != "status"}
                 token = cloud.result("POST", home, new, needs=write)
-                keep(pair(token["id"], token.pop("value")))
+                held = pair(token["id"], token.pop("value"))
             elif differs:
                 token = cloud.result("PUT", f"{home}/{token['id']}", body, needs=write)
-            if roll:
-                keep(pair(token["id"], cloud.result("PUT", f"{home}/{token['id']}/value", {}, needs=write)))
+            if not held:
+                held = pair(token["id"], cloud.result("PUT", f"{home}/{token['id']}/value", {}, needs=write))
+            keep(held)
     return {**outcome(changes, "key pairs"), **shown(params, token)}
+
+
+def is_pair_of(token: dict[str, Any], values: dict[str, str]) -> bool:
+    """Whether these are the keys of this token, as far as anybody can tell."""
+    return values.get("access_key_id") == token["id"] and bool(SECRET.fullmatch(values.get("secret_access_key", "")))
 
 
 def remove(module: AnsibleModule, cloud: Cloudflare, token: dict[str, Any] | None) -> dict[str, Any]:
@@ -234,7 +271,11 @@ def shown(params: dict[str, Any], token: dict[str, Any] | None) -> dict[str, str
 
 
 def main() -> None:
-    run(ARGUMENT_SPEC, converge, required_if=[("state", "present", ("buckets", "path"))])
+    run(
+        ARGUMENT_SPEC,
+        converge,
+        required_if=[("state", "present", ("buckets",)), ("state", "present", ("path", "store"), True)],
+    )
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ description:
   - An upload carries the SHA-256 of the file as metadata, by which the next run knows that nothing is to be done, and a
     download that it is whole. Every part is checked by the server with its MD5.
 author:
-  - the sapflux.hosting authors
+  - The sapflux.hosting authors (@sapflux)
 requirements:
   - boto3
 attributes:

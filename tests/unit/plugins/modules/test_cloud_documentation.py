@@ -28,6 +28,7 @@ PARTS = {
     "sapflux.hosting._cloudflare": "DOCUMENTATION",
     "sapflux.hosting._cloudflare.zone": "ZONE",
     "sapflux.hosting._cloudflare.account": "ACCOUNT",
+    "sapflux.hosting._cloudflare.store": "STORE",
 }
 
 
