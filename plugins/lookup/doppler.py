@@ -132,13 +132,8 @@ from typing import Any
 from ansible import constants
 from ansible.errors import AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
-from ansible_collections.sapflux.hosting.plugins.module_utils._doppler import (
-    MANAGED,
-    Doppler,
-    DopplerError,
-    login,
-)
-from ansible_collections.sapflux.hosting.plugins.module_utils._doppler_cache import Cache, Download
+from ansible_collections.sapflux.hosting.plugins.module_utils._doppler import MANAGED, DopplerError
+from ansible_collections.sapflux.hosting.plugins.module_utils._doppler_session import download
 
 
 class LookupModule(LookupBase):  # type: ignore[misc]
@@ -149,7 +144,7 @@ class LookupModule(LookupBase):  # type: ignore[misc]
         self.set_options(var_options=variables, direct=kwargs)
         options: dict[str, Any] = self.get_options()
         try:
-            values = self._download(options).values
+            values = download(options, constants.DEFAULT_LOCAL_TMP).values
         except DopplerError as error:
             raise AnsibleLookupError(str(error)) from None
         if not terms:
@@ -162,24 +157,3 @@ class LookupModule(LookupBase):  # type: ignore[misc]
                 f"the config {where} of Doppler has no {', '.join(missing)}; set it there, or give a default"
             )
         return [values.get(name, options["default"]) for name in terms]
-
-    def _download(self, options: dict[str, Any]) -> Download:
-        token, identity, proof = (str(options[name] or "") for name in ("token", "oidc_identity", "oidc_token"))
-        if identity and not proof:
-            raise DopplerError("oidc_identity needs oidc_token, the token that the CI job has of its platform")
-        if not identity and not token:
-            raise DopplerError("there is no token of Doppler: give token, or set DOPPLER_TOKEN")
-        if identity and not (options["project"] and options["config"]):
-            raise DopplerError("an identity sees more than one config: give both project and config")
-        project, config, base = options["project"] or "", options["config"] or "", options["base_url"]
-        only = sorted(set(options["only"]))
-
-        def fetch(known: Download | None) -> Download:
-            bearer = login(identity, proof, base) if identity else token
-            values, etag = Doppler(bearer, project, config, base).download(only, known.etag if known else "")
-            if values is None and known is not None:
-                return known
-            return Download(values or {}, etag)
-
-        cache = Cache(constants.DEFAULT_LOCAL_TMP, (base, identity, project, config, *only), proof or token)
-        return cache.get(fetch, options["fresh"])

@@ -77,9 +77,7 @@ def _matches(rule: Sequence[Mapping[str, Any]]) -> Iterator[Tuple[str, Any]]:
     for expression in rule:
         match = expression.get("match")
         if match:
-            left = match["left"]
-            kind = next(iter(left))
-            body = left[kind]
+            ((kind, body),) = match["left"].items()
             name = f"{body.get('protocol', kind)} {body.get('field', body.get('key', ''))}".strip()
             yield name, match["right"]
 

@@ -66,7 +66,7 @@ def _info(key: str, *wanted: Any) -> Callable[[Facts], Verdict]:
 
 def _version(facts: Facts) -> Verdict:
     version = str(_engine(facts)["info"]["version"])
-    return Verdict(int(version.split(".")[0]) >= 26, version)
+    return Verdict(int(version.split(".", maxsplit=1)[0]) >= 26, version)
 
 
 def _option(key: str, *wanted: Any) -> Callable[[Facts], Verdict]:

@@ -19,7 +19,6 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-import yaml
 from ansible.module_utils.urls import open_url
 
 from ._networks import Network
@@ -148,6 +147,8 @@ def render(variable: str, cidrs: Sequence[str], source: str) -> str:
 
 def stored(text: str, variable: str, path: str) -> list[str]:
     """Return the list that a variables file holds. Raises RangesError where it is not one that `render` wrote."""
+    import yaml  # here, because a module's Python may be without it
+
     try:
         content: Any = yaml.safe_load(text)
         cidrs = [str(ipaddress.ip_network(cidr)) for cidr in content[variable]]

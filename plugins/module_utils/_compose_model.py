@@ -66,7 +66,7 @@ class Service:
     @property
     def uid(self) -> int:
         """User id that owns the service's secrets file."""
-        return int(self.user.split(":")[0])
+        return int(self.user.split(":", maxsplit=1)[0])
 
     @property
     def gid(self) -> int:

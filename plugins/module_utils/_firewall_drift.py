@@ -69,7 +69,7 @@ def _plain(value: Any) -> Any:
         if "counter" in value:
             return {"counter": None}
         if set(value) == {"set"} and isinstance(value["set"], list):
-            return {"set": sorted((_plain(item) for item in value["set"]), key=lambda item: json.dumps(item))}
+            return {"set": sorted((_plain(item) for item in value["set"]), key=json.dumps)}
         return {key: _plain(item) for key, item in value.items() if key != "handle"}
     return [_plain(item) for item in value] if isinstance(value, list) else value
 

@@ -27,7 +27,7 @@ attributes:
   diff_mode: {support: none, description: Nothing to show.}
 options:
   admin_user:
-    description: The login the role M(sapflux.hosting.base#role) makes. It is tried first.
+    description: The login the role P(sapflux.hosting.base#role) makes. It is tried first.
     type: str
   tailnet_host:
     description: The host's name or address on the tailnet, where the variable C(sapflux_tailnet_host) does not say.
