@@ -65,6 +65,18 @@ status *args:
 audit *args:
     @ansible-playbook playbooks/audit.yml {{ args }}
 
+# make the servers, networks and firewalls of the document at Hetzner
+provision *args:
+    @ansible-playbook playbooks/provision.yml {{ args }}
+
+# make the records, settings, rules, buckets and tokens of the document at Cloudflare
+clouds *args:
+    @ansible-playbook playbooks/clouds.yml {{ args }}
+
+# what differs at Hetzner, and how to apply it
+drift *args:
+    @ansible-playbook playbooks/drift.yml {{ args }}
+
 # close SSH to the outside, proving every step
 lockdown *args:
     @ansible-playbook playbooks/lockdown.yml {{ args }}
@@ -80,6 +92,10 @@ refresh-networks *args:
 # ssh-audit and lynis against a converged test host
 audit-host host="demo-tailnet":
     @python -m tests.audit_host {{ host }}
+
+# make a check for every timer, and have each tell how its job fares
+monitoring *args:
+    @ansible-playbook playbooks/monitoring.yml {{ args }}
 
 # a base backup now
 backup *args:

@@ -114,6 +114,8 @@ def test_steps() -> list[Step]:
         *lint_steps(),
         Step("unit", _pytest("unit", "-n", "2", "tests/unit"), again="./justw unit"),
         Step("contract", _pytest("contract", "tests/contract"), again="pytest tests/contract"),
+        Step("clouds", _pytest("clouds", "tests/clouds"), ("image",), again="pytest tests/clouds"),
+        Step("pulumi", _module("tests.pulumi"), again="python -m tests.pulumi"),
         Step("walg", _module("tests.bed.walg"), again="python -m tests.bed.walg"),
         Step("sidecars", _module("tests.bed", "sidecars"), ("image", "artifacts")),
         Step("tailnet", _module("tests.bed", "tailnet"), ("sidecars",)),

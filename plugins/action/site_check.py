@@ -5,19 +5,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase, VariableLayer
 from ansible_collections.sapflux.hosting.plugins.module_utils import _secrets
 from ansible_collections.sapflux.hosting.plugins.module_utils import _site_validate as validation
+from ansible_collections.sapflux.hosting.plugins.module_utils._site_cloudflare import made_secrets
 from ansible_collections.sapflux.hosting.plugins.module_utils._site_complete import complete
 from ansible_collections.sapflux.hosting.plugins.module_utils._site_schema import Problem, plain
 from ansible_collections.sapflux.hosting.plugins.module_utils._site_source import locate, with_lines
 
 
-def check_secrets(document: Any) -> tuple[list[Problem], int]:
-    """Problems with the secret store and with what the document takes from it, and how many names it holds."""
+def check_secrets(document: Any, made: Iterable[str] = ()) -> tuple[list[Problem], int]:
+    """Problems with the secret store and with what the document takes from it, and how many names it holds.
+
+    Names in ``made`` may be missing still.
+    """
     usable, _problems = validation.usable_parts(document)
     section = usable.get("secrets") or {}
     if not section.get("provider") or not section.get("file"):
@@ -26,7 +31,7 @@ def check_secrets(document: Any) -> tuple[list[Problem], int]:
         secrets = _secrets.load(section["provider"], section["file"])
     except _secrets.SecretError as error:
         return [Problem("site.secrets.file", "", str(error), "")], 0
-    return validation.validate_secrets(document, secrets), len(secrets)
+    return validation.validate_secrets(document, secrets, made), len(secrets)
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]
@@ -39,7 +44,10 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         """Answer what was checked, or raise ``AnsibleActionFail`` with every problem, one a line."""
         super().run(tmp, task_vars)
         _validation, options = self.validate_argument_spec(
-            argument_spec={"document": {"type": "raw", "required": True}}
+            argument_spec={
+                "document": {"type": "raw", "required": True},
+                "before_clouds": {"type": "bool", "default": False},
+            }
         )
         document = plain(options["document"])
         source = locate((task_vars or {}).get("inventory_dir"))
@@ -47,7 +55,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         problems = source.doubled() if source else []
         problems += validation.validate(document)
         file_problems, files = validation.validate_files(document)
-        secret_problems, secrets = check_secrets(document)
+        # Which names those are can be said of a good document only.
+        made = made_secrets(complete(document)) if options["before_clouds"] and not problems else []
+        secret_problems, secrets = check_secrets(document, made)
         problems += file_problems + secret_problems
         if problems:
             count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"

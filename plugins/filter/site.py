@@ -10,6 +10,7 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.sapflux.hosting.plugins.module_utils import _secrets
+from ansible_collections.sapflux.hosting.plugins.module_utils import _site_hcloud as hcloud
 from ansible_collections.sapflux.hosting.plugins.module_utils import _site_wiring as wiring
 from ansible_collections.sapflux.hosting.plugins.module_utils._site_complete import complete
 
@@ -56,6 +57,48 @@ def site_status(site: Mapping[str, Any], groups: Sequence[str]) -> dict[str, Any
     return wiring.status_options(site, list(groups))
 
 
+def site_hcloud(site: Mapping[str, Any], cloudflare: Sequence[str] = ()) -> dict[str, Any]:
+    """The variable ``hetzner_resources``; ``cloudflare`` is what the word stands for in a list of networks."""
+    return hcloud.resources(site, cloudflare=cloudflare)
+
+
+def site_hcloud_hook(site: Mapping[str, Any], playbooks: str) -> str:
+    """The variable ``firewall_lockdown_hook``: a task file below ``playbooks``, nothing where SSH stays open there."""
+    closes = hcloud.enabled(site) and hcloud.may_close(site)
+    return f"{playbooks}/tasks/hetzner_close.yml" if closes else ""
+
+
+def site_cloudflare(
+    site: Mapping[str, Any], hostvars: Mapping[str, Any], groups: Mapping[str, Sequence[str]]
+) -> dict[str, Any]:
+    """The variable ``cloudflare_resources``; ``hostvars`` say where the edge is if the document does not."""
+    # Every task loads this file, and no other needs what is behind this.
+    from ansible_collections.sapflux.hosting.plugins.module_utils import _site_cloudflare as cloudflare
+
+    written = site["cloudflare"]["dns"]["addresses"]
+    hosts = [] if written or not site["cloudflare"]["zone"] else groups.get("edge", [])
+    return cloudflare.resources(site, cloudflare.public_addresses([hostvars[host] for host in hosts]))
+
+
+def site_cloudflare_secrets(site: Mapping[str, Any], secrets: Mapping[str, str]) -> dict[str, str]:
+    """The variable ``cloudflare_secrets``: what is needed of the store, in clear, empty where it is not written."""
+    section = site["cloudflare"]
+    return {
+        "api_token": site_optional(section["api_token"], secrets),
+        "certificate": site_optional(section["origin"]["certificate"], secrets),
+        "private_key": site_optional(section["origin"]["private_key"], secrets),
+    }
+
+
+def site_cloudflare_store(site: Mapping[str, Any], secrets: Mapping[str, str]) -> dict[str, Any]:
+    """The variable ``cloudflare_store``: where key pairs and tokens are kept."""
+    doppler = site["cloudflare"]["doppler"]
+    store: dict[str, Any] = {"file": site["secrets"]["file"]}
+    if doppler["token"]:
+        store["doppler"] = {**doppler, "token": site_resolve(doppler["token"], secrets)}
+    return store
+
+
 class FilterModule:
     """Filters of this file, by name."""
 
@@ -67,6 +110,11 @@ class FilterModule:
             "site_optional": site_optional,
             "site_if_known": site_if_known,
             "site_services": site_services,
+            "site_hcloud": site_hcloud,
+            "site_hcloud_hook": site_hcloud_hook,
+            "site_cloudflare": site_cloudflare,
+            "site_cloudflare_secrets": site_cloudflare_secrets,
+            "site_cloudflare_store": site_cloudflare_store,
             "site_ssh_cidrs": wiring.ssh_cidrs,
             "site_tailnet": wiring.tailnet,
             "site_tailnet_host": wiring.tailnet_host,

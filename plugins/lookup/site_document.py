@@ -5,13 +5,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-from typing import Any
-
-from ansible.errors import AnsibleLookupError
-from ansible.plugins.lookup import LookupBase
-from ansible_collections.sapflux.hosting.plugins.module_utils._site_complete import complete
-
 DOCUMENTATION = r"""
 name: site_document
 author: The sapflux.hosting authors (@sapflux)
@@ -40,6 +33,13 @@ _raw:
   type: list
   elements: dict
 """
+
+import dataclasses
+from typing import Any
+
+from ansible.errors import AnsibleLookupError
+from ansible.plugins.lookup import LookupBase
+from ansible_collections.sapflux.hosting.plugins.module_utils._site_complete import complete
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ class SecretError(Exception):
     """A secret is missing, or its store is not fit to be read. The message never holds a value."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True)
 class Reference:
     """One ``${name}`` in a text; ``escaped`` where it is ``${name:url}``."""
 

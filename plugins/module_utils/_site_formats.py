@@ -15,14 +15,14 @@ import re
 import struct
 import zoneinfo
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Optional
 from urllib.parse import urlsplit
 
 from ansible_collections.sapflux.hosting.plugins.module_utils._networks import CLOUDFLARE
 from ansible_collections.sapflux.hosting.plugins.module_utils._site_schema import nearest
 from ansible_collections.sapflux.hosting.plugins.module_utils._ssh_keys import KEY_TYPES
 
-Verdict = tuple[str, str] | None
+Verdict = Optional[tuple[str, str]]
 """None where the value is good, else (reason, suggestion)."""
 
 LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"

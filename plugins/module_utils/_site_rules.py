@@ -44,6 +44,8 @@ FORMATS: dict[str, Callable[[Any], fmt.Verdict]] = {
     "tailscale.confirm_seconds": fmt.between(20, 3600, "seconds"),
     "tailscale.rescue_seconds": fmt.between(0, 86400, "seconds"),
     "docker.version": fmt.matches(r"[0-9][0-9A-Za-z.:+~*-]{0,60}", "a version", '"26.1.*"'),
+    "monitoring.healthchecks.ping_url": fmt.url("https", "http"),
+    "monitoring.healthchecks.api_url": fmt.url("https", "http"),
     "docker.prune_days": fmt.between(1, 3650, "days"),
     "docker.insecure_registries[]": fmt.matches(
         r"[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?(?::[0-9]{1,5})?", "a registry as host:port", "10.0.0.5:5000"
@@ -106,10 +108,18 @@ FORMATS.update(
 
 MUST_BE_REFERENCES = {
     "tailscale.auth_key": "TAILSCALE_AUTH_KEY",
+    "hetzner.token": "HCLOUD_TOKEN",
+    "cloudflare.api_token": "CLOUDFLARE_API_TOKEN",
+    "cloudflare.origin.private_key": "EDGE_PRIVATE_KEY",
+    "cloudflare.buckets[].secret_access_key": "APP_S3_SECRET_ACCESS_KEY",
+    "cloudflare.tokens[].value": "CADDY_CLOUDFLARE_TOKEN",
+    "cloudflare.doppler.token": "DOPPLER_TOKEN",
     "postgres.users[].password": "APP_DB_PASSWORD",
     "backup.secret_access_key": "BACKUP_SECRET_ACCESS_KEY",
     "backup.encryption_key": "BACKUP_ENCRYPTION_KEY",
     "backup.read_secret_access_key": "BACKUP_READ_SECRET_ACCESS_KEY",
+    "monitoring.healthchecks.ping_key": "HEALTHCHECKS_PING_KEY",
+    "monitoring.healthchecks.api_key": "HEALTHCHECKS_API_KEY",
 }
 """Keys that hold no literal, with a name to suggest."""
 
@@ -159,7 +169,7 @@ def select(node: Any, pattern: str, path: str = "site") -> Iterator[tuple[str, A
         if node is not None:
             yield path, node
         return
-    step, _, rest = pattern.partition(".")
+    step, _dot, rest = pattern.partition(".")
     key, many = step.removesuffix("[]"), step.endswith("[]")
     value = node.get(key) if isinstance(node, dict) else None
     if value is None:
@@ -192,6 +202,10 @@ def unique(document: Document, add: Add) -> None:
         "network.break_glass_cidrs[]",
         "network.https_cidrs[]",
         "tailscale.tags[]",
+        "hetzner.servers[].name",
+        "cloudflare.buckets[].name",
+        "cloudflare.tokens[].name",
+        "cloudflare.dns.addresses[]",
     ):
         seen: dict[Any, str] = {}
         for path, value in select(document, pattern):

@@ -23,7 +23,7 @@ _SHOWN = 80  # characters; a digest is to be seen whole
 _TYPE_WORDS = {"str": "text", "int": "a whole number", "bool": "true or false", "dict": "a mapping", "list": "a list"}
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True)
 class Problem:
     """One thing that is wrong with a document: where, what was found, why it is wrong, and what to write instead."""
 
@@ -39,7 +39,7 @@ class Problem:
         return f"{self.path}: {found}{self.reason}{way_out}"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True)
 class Option:
     """One key of the schema. ``options`` is None where any key is allowed (and for everything that is no mapping)."""
 

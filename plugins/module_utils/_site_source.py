@@ -20,7 +20,7 @@ from ansible_collections.sapflux.hosting.plugins.module_utils._site_schema impor
 CANDIDATES = ("group_vars/all/site.yml", "group_vars/all/site.yaml", "group_vars/all.yml", "group_vars/all.yaml")
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True)
 class Source:
     """A file that holds the document, and the YAML nodes of the document in it."""
 

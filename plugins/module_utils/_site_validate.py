@@ -12,11 +12,13 @@ from __future__ import annotations
 import hashlib
 import pathlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ansible_collections.sapflux.hosting.plugins.module_utils import _site_formats as fmt
 from ansible_collections.sapflux.hosting.plugins.module_utils import _site_rules as rules
+from ansible_collections.sapflux.hosting.plugins.module_utils import _site_rules_cloudflare as cloudflare_rules
+from ansible_collections.sapflux.hosting.plugins.module_utils import _site_rules_hetzner as hetzner_rules
 from ansible_collections.sapflux.hosting.plugins.module_utils import _site_rules_services as service_rules
 from ansible_collections.sapflux.hosting.plugins.module_utils._site_complete import derive
 from ansible_collections.sapflux.hosting.plugins.module_utils._site_schema import (
@@ -34,6 +36,8 @@ RULES = (
     rules.must_be_reference,
     rules.encryption,
     rules.lockdown,
+    hetzner_rules.hetzner,
+    cloudflare_rules.cloudflare,
     service_rules.hosts,
     service_rules.environment,
     service_rules.routes,
@@ -44,7 +48,8 @@ RULES = (
 
 def is_secret(path: str) -> bool:
     """Whether a value at ``path`` must not be shown, judged by its place in the document."""
-    if re.search(r"\.(?:password|secret_access_key|auth_key|encryption_key)$|\.secrets\.(?!file$|provider$)", path):
+    keys = r"\.(?:password|secret_access_key|auth_key|encryption_key|private_key|ping_key|api_key|(?:api_)?token)$"
+    if re.search(rf"{keys}|\.tokens\[\d+\]\.value$|\.secrets\.(?!file$|provider$)", path):
         return True
     found = re.search(r"\.env\.([^.]+)$", path)
     return bool(found and service_rules.secret_looking(found[1]))
@@ -66,8 +71,12 @@ def validate(document: Any) -> list[Problem]:
     return tidy(problems)
 
 
-def validate_secrets(document: Any, secrets: Mapping[str, str]) -> list[Problem]:
-    """Problems with the values behind the references. Messages hold names, never values."""
+def validate_secrets(document: Any, secrets: Mapping[str, str], made: Iterable[str] = ()) -> list[Problem]:
+    """Problems with the values behind the references. Messages hold names, never values.
+
+    ``made`` are names that a later step puts into the store: until then it is in order without them.
+    """
+    secrets = {**dict.fromkeys(made, "made-later"), **secrets}
     usable, _shape = usable_parts(document)
     problems: list[Problem] = []
     add = rules.report(problems, is_secret)

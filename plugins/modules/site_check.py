@@ -26,6 +26,10 @@ options:
     description: The document, with its templates evaluated.
     type: raw
     required: true
+  before_clouds:
+    description: Whether secrets that the playbook clouds makes may be missing still.
+    type: bool
+    default: false
 seealso:
   - module: sapflux.hosting.preflight
 """

@@ -12,6 +12,7 @@ from tests.unit.fixtures import Mutation, drop, put
 PRODUCTION = (
     put("environment", "production"),
     put("domain", "example.org"),
+    put("cloudflare.zone", "example.org"),
     put("backup.endpoint", "https://objects.example.org"),
     put("services[0].hostname", "api.example.org"),
     put("services[1].hostname", "example.org"),
@@ -47,6 +48,7 @@ def wrong(path: str, value: Any, *says: str) -> Case:
     return Case(f"{path}={value!r}"[:70], (put(path, value),), f"site.{path}", says)
 
 
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEB me"
 SERVICE = {"name": "api", "image": f"x@sha256:{'5' * 64}", "port": 8080, "hostname": "other.sapflux.test"}
 
 SHAPE = [
@@ -166,6 +168,149 @@ TAILSCALE = [
     wrong("tailscale.repository.key_sha256", "2596A99E", "is not a SHA-256 digest"),
     wrong("tailscale.confirm_seconds", 5, "write a number from 20"),
     wrong("tailscale.rescue_seconds", -1, "is out of range"),
+]
+
+HETZNER = [
+    wrong("hetzner.token", "hunter2-literal", "holds a literal secret", "${HCLOUD_TOKEN}"),
+    wrong("hetzner.location", "nue1", "write one of: fsn1, nbg1, hel1, ash, hil, sin"),
+    wrong("hetzner.endpoint", "api.hetzner.cloud", "is not a URL"),
+    wrong("hetzner.network", "10.20.0.1/24", "write 10.20.0.0/24"),
+    wrong("hetzner.network", "8.8.8.0/24", "is no private network"),
+    wrong("hetzner.network", "10.20.0.0/30", "with room for servers"),
+    wrong("hetzner.network", "172.16.0.0/12", "overlaps 172.17.0.0/16, which is Docker's network"),
+    wrong("hetzner.servers[0].name", "sapflux.1", "is not a host name without dots"),
+    wrong("hetzner.servers[0].type", "CPX 11", "is not a type of server"),
+    wrong("hetzner.servers[0].image", "ubuntu-24.04", "is not an image of Debian"),
+    wrong("hetzner.servers[0].groups[0]", "web", "write one of: edge, app, db"),
+    case(
+        "server twice",
+        "hetzner.servers[1].name",
+        "is there twice",
+        put("hetzner.servers[+]", {"name": "sapflux-1", "type": "cpx11"}),
+    ),
+    case(
+        "more servers than a placement group takes",
+        "hetzner.servers",
+        "has 11 servers, and a placement group takes 10",
+        put("hetzner.servers", [{"name": f"s-{number}", "type": "cpx11"} for number in range(11)]),
+    ),
+    wrong("hetzner.labels.site", "x", "is a label of this collection"),
+    wrong("hetzner.labels.team", "field work", "is no value of a label"),
+    wrong("hetzner.labels.two words", "x", "is no name of a label"),
+    case(
+        "only keys with options",
+        "admin.authorized_keys",
+        "nobody gets in at the first boot",
+        put("admin.authorized_keys[0]", f"restrict {KEY}"),
+    ),
+    case(
+        "more networks than a firewall takes",
+        "network",
+        ("names 603 networks", "takes 500"),
+        put("network.https_cidrs", [f"10.{number // 250}.{number % 250}.0/32" for number in range(600)]),
+        put("network.ssh_cidrs", ["192.0.2.0/24"]),
+        put("network.break_glass_cidrs", []),
+    ),
+]
+
+ACCOUNT = "0123456789abcdef0123456789abcdef"
+R2_MADE = (
+    put("backup.r2.create", True),
+    put("backup.endpoint", f"https://{ACCOUNT}.r2.cloudflarestorage.com"),
+    drop("backup.read_access_key_id"),
+    drop("backup.read_secret_access_key"),
+)
+"""Turns the valid document into one whose bucket the playbook clouds makes."""
+LONG = [{"path": f"/{'x' * 90}{number}", "visibility": "never"} for number in range(40)]
+
+CLOUDFLARE = [
+    wrong("cloudflare.api_token", "hunter2-literal", "holds a literal secret", "${CLOUDFLARE_API_TOKEN}"),
+    wrong("cloudflare.origin.private_key", "hunter2-literal", "holds a literal secret"),
+    wrong("cloudflare.buckets[0].secret_access_key", "hunter2-literal", "holds a literal secret"),
+    wrong("cloudflare.tokens[0].value", "hunter2-literal", "holds a literal secret"),
+    wrong("cloudflare.doppler.token", "hunter2-literal", "holds a literal secret", "${DOPPLER_TOKEN}"),
+    wrong("cloudflare.zone", "example.org", "is not the zone that sapflux.test is in"),
+    wrong("cloudflare.zone", "nothing", "is not a domain name"),
+    wrong("cloudflare.account_id", "mine", "is not the id of an account"),
+    wrong("cloudflare.base_url", "api.cloudflare.com", "is not a URL"),
+    wrong("cloudflare.dns.addresses[0]", "sapflux-1", "is not an address"),
+    wrong("cloudflare.dns.clerk", "clerk.example.org", "is not the id of an instance of Clerk"),
+    wrong(
+        "cloudflare.dns.mail", {"none": True, "spf": ["mx"]}, "cannot be: presets.mail.none says that there is no mail"
+    ),
+    wrong("cloudflare.dns.mail", {"mx": [{"priority": 10}]}, "is not of the form that the module takes"),
+    wrong("cloudflare.dns.records[0]", {"type": "TXT"}, "has no type or no name"),
+    wrong("cloudflare.settings", {"minify": "on"}, "minify is no setting of a zone"),
+    wrong("cloudflare.rules.requests", -1, "is out of range"),
+    wrong("cloudflare.rules.cache[0]", "files/*", "does not start with /"),
+    wrong("cloudflare.rules.more[0]", {"phase": "http_ratelimit", "name": "x"}, "has no action and no expression"),
+    wrong("cloudflare.rules.more[0].phase", "http_nothing", "is no phase"),
+    case(
+        "a limit without a number",
+        "cloudflare.rules.more[0]",
+        "needs a ratelimit in the phase http_ratelimit",
+        put("cloudflare.rules.more[0].phase", "http_ratelimit"),
+    ),
+    case(
+        "a rule with the name of one of ours",
+        "cloudflare.rules.more[0].name",
+        "is there twice in its phase",
+        put(
+            "cloudflare.rules.more[0]",
+            {"phase": "http_request_firewall_custom", "name": "hidden", "action": "block", "expression": "true"},
+        ),
+    ),
+    case(
+        "more hidden paths than an expression takes",
+        "cloudflare.rules.hidden",
+        "and Cloudflare takes 4096",
+        put("services[0].routes", LONG),
+    ),
+    case(
+        "a name that the certificate of the edge does not cover",
+        "services[0].hostname",
+        "is two levels below sapflux.test",
+        put("services[0].hostname", "api.internal.sapflux.test"),
+    ),
+    case(
+        "things that would do nothing",
+        "cloudflare.zone",
+        ("is missing, so that settings, dns, origin, rules would do nothing", "write the zone"),
+        drop("cloudflare.zone"),
+    ),
+    case(
+        "buckets of no account", "cloudflare.account_id", "buckets and tokens belong to", drop("cloudflare.account_id")
+    ),
+    wrong("cloudflare.buckets[0].name", "Bucket", "is not the name of a bucket"),
+    wrong("cloudflare.buckets[0].jurisdiction", "mars", "write one of: default, eu"),
+    wrong("cloudflare.buckets[0].access_key_id", "literal", "names no secret that it could be kept as"),
+    case(
+        "two secrets under one name",
+        "cloudflare.tokens[0].value",
+        "is kept as APP_S3_SECRET_ACCESS_KEY, like site.cloudflare.buckets[0].secret_access_key",
+        put("cloudflare.tokens[0].value", "${APP_S3_SECRET_ACCESS_KEY}"),
+    ),
+    case(
+        "another address than that of the bucket",
+        "backup.endpoint",
+        f"write https://{ACCOUNT}.eu.r2.cloudflarestorage.com",
+        *R2_MADE,
+        put("backup.r2.jurisdiction", "eu"),
+    ),
+    case(
+        "no name of a bucket of R2",
+        "backup.bucket",
+        "is no name of a bucket of R2",
+        *R2_MADE,
+        put("backup.bucket", "a.b"),
+    ),
+    case(
+        "a key pair without a name",
+        "backup.access_key_id",
+        ("names no secret", "${BACKUP_ACCESS_KEY_ID}"),
+        *R2_MADE,
+        put("backup.access_key_id", "AKIA"),
+    ),
 ]
 
 POSTGRES = [
@@ -362,4 +507,4 @@ IN_PRODUCTION = [
     ),
 ]
 
-CASES = SHAPE + FORMATS + TAILSCALE + POSTGRES + BACKUP + SERVICES + IN_PRODUCTION
+CASES = SHAPE + FORMATS + TAILSCALE + HETZNER + CLOUDFLARE + POSTGRES + BACKUP + SERVICES + IN_PRODUCTION

@@ -11,7 +11,7 @@ from ansible_collections.sapflux.hosting.plugins.module_utils._site_complete imp
 from ansible_collections.sapflux.hosting.plugins.module_utils._site_schema import MASK, Problem
 
 from tests.unit.fixtures import SECRETS, Mutation, document, drop, put
-from tests.unit.plugins.module_utils.site_cases import CASES, PRODUCTION, Case, rsa_key
+from tests.unit.plugins.module_utils.site_cases import CASES, PRODUCTION, R2_MADE, Case, rsa_key
 
 LITERAL = "hunter2-literal"
 SAFE_WEB = put("services[1].routes", [{"path": "/admin/*", "visibility": "never"}, {"path": "/*"}])
@@ -19,6 +19,9 @@ SAFE_WEB = put("services[1].routes", [{"path": "/admin/*", "visibility": "never"
 VALID: dict[str, tuple[Mutation, ...]] = {
     "every key": (),
     "production": (*PRODUCTION, SAFE_WEB),
+    "the bucket of the backups is made": R2_MADE,
+    "nothing at Cloudflare": (drop("cloudflare"),),
+    "a zone and nothing else": (put("cloudflare", {"zone": "sapflux.test"}),),
     "no services": (put("services", []),),
     "no databases": (
         put("postgres", {}),
@@ -30,7 +33,7 @@ VALID: dict[str, tuple[Mutation, ...]] = {
     "memory to the last MiB": (put("services[0].memory_mb", 2048 - 700 - 256 - 256),),
     "a key with options": (
         put(
-            "admin.authorized_keys[0]",
+            "admin.authorized_keys[+]",
             'from="192.0.2.0/24" ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEB me',
         ),
     ),
@@ -157,6 +160,14 @@ def test_references_must_have_values(name: str, secrets: dict[str, str], removed
 def test_a_reference_is_reported_at_every_place_that_uses_it() -> None:
     problems = validation.validate_secrets(document(), {})
     assert [problem.path for problem in problems] == [
+        "site.hetzner.token",
+        "site.cloudflare.api_token",
+        "site.cloudflare.buckets[0].access_key_id",
+        "site.cloudflare.buckets[0].secret_access_key",
+        "site.cloudflare.doppler.token",
+        "site.cloudflare.origin.certificate",
+        "site.cloudflare.origin.private_key",
+        "site.cloudflare.tokens[0].value",
         "site.postgres.users[0].password",
         "site.postgres.users[1].password",
         "site.backup.access_key_id",
@@ -187,12 +198,24 @@ def test_a_clerk_key_of_a_development_instance_behind_a_name_is_refused_in_produ
     assert "sk_test_marker" not in lines(problems)
 
 
+def test_what_a_later_step_makes_may_be_missing_until_then() -> None:
+    store = {key: value for key, value in SECRETS.items() if key != "CADDY_CLOUDFLARE_TOKEN"}
+    assert validation.validate_secrets(document(), store, ["CADDY_CLOUDFLARE_TOKEN"]) == []
+    empty = validation.validate_secrets(document(), {**store, "CADDY_CLOUDFLARE_TOKEN": ""}, ["CADDY_CLOUDFLARE_TOKEN"])
+    assert [problem.path for problem in empty] == ["site.cloudflare.tokens[0].value"]
+
+
 @pytest.mark.parametrize(
     ("path", "secret"),
     [
         ("site.postgres.users[0].password", True),
         ("site.backup.secret_access_key", True),
         ("site.services[0].secrets.ANY", True),
+        ("site.cloudflare.api_token", True),
+        ("site.cloudflare.origin.private_key", True),
+        ("site.cloudflare.tokens[0].value", True),
+        ("site.cloudflare.doppler.token", True),
+        ("site.cloudflare.tokens[0].name", False),
         ("site.services[0].env.API_TOKEN", True),
         ("site.services[0].env.PUBLIC_KEY", False),
         ("site.services[0].env.RUST_LOG", False),
