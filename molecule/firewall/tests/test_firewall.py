@@ -87,6 +87,21 @@ def look(host: Host, peer: Host, ports: str = INTERESTING) -> dict[str, dict[str
         return sweep(peer, ours) | strangers.result()
 
 
+def look_well(host: Host, peer: Host, ports: str, firewall: bool) -> dict[str, dict[str, Any]]:
+    """Knock from everywhere, and again where less answered than shall: on a busy machine knocks get lost.
+
+    A port that answers although it shall not stays found.
+    """
+    found = look(host, peer, ports)
+    for _again in range(2):
+        lost = [name for name, answer in found.items() if set(answer["open"]) < wanted(name, firewall)]
+        if not lost:
+            break
+        again = look(host, peer, ports)
+        found |= {name: again[name] for name in lost}
+    return found
+
+
 def wanted(name: str, firewall: bool) -> set[int]:
     """The ports that shall answer a job."""
     view, _space, what = name.rpartition(" ")
@@ -186,8 +201,8 @@ def accept_tailnet(host: Host) -> None:
 def test_only_what_is_named_is_open(host: Host, peer: Host) -> None:
     """All TCP ports and the interesting UDP ports, from everywhere, by IPv4 and IPv6, without the table and with it."""
     with without_firewall(host):
-        before = look(host, peer, ALL)
-    after = look(host, peer, ALL)
+        before = look_well(host, peer, ALL, firewall=False)
+    after = look_well(host, peer, ALL, firewall=True)
 
     def cell(answer: dict[str, Any]) -> str:
         return " ".join(map(str, answer["open"])) or "-"
