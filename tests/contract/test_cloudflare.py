@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from ansible_collections.sapflux.hosting.plugins.modules import (
     r2_credentials,
 )
 
-from tests.contract.proxy import Proxy, running
+from tests.contract.proxy import Proxy
 from tests.doubles.cloudflare import ACCOUNT, dns, r2, rulesets, zones
 from tests.unit.plugins.modules import pems, test_cloudflare_ruleset, test_r2_bucket
 from tests.unit.plugins.modules.cloud_module import Runner
@@ -44,11 +43,8 @@ SETTINGS: dict[str, Any] = {
 }
 
 
-@pytest.fixture(scope="module")
-def proxy() -> Iterator[Proxy]:
-    """One proxy for all tests: it needs some seconds to start."""
-    with running("cloudflare", "/client/v4") as started:
-        yield started
+SPEC = ("cloudflare", "/client/v4")
+pytestmark = pytest.mark.usefixtures("kept")
 
 
 @pytest.fixture
@@ -56,15 +52,6 @@ def runner(proxy: Proxy, capsys: pytest.CaptureFixture[str], monkeypatch: pytest
     made = Runner(cloudflare_dns_zone_state, capsys, monkeypatch)
     made.port, made.through = proxy.upstream, proxy.url
     return made
-
-
-@pytest.fixture(autouse=True)
-def kept(proxy: Proxy, request: pytest.FixtureRequest) -> Iterator[None]:
-    """Nothing in a test breaks the description, unless the test is about that."""
-    before = len(proxy.violations)
-    yield
-    if "breaks" not in request.node.name:
-        assert proxy.violations[before:] == []
 
 
 def test_dns(runner: Runner) -> None:

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from ansible_collections.sapflux.hosting.plugins.module_utils._doppler import Doppler, DopplerError, login
 from ansible_collections.sapflux.hosting.plugins.modules import doppler_secrets, doppler_service_token
 
-from tests.contract.proxy import Proxy, running
+from tests.contract.proxy import Proxy
 from tests.unit.plugins.modules.doppler_module import TOKEN, Runner
 
 VALUES = {"A": "a-marker-xyzzy", "URL": "pg://${A}"}
 
 
-@pytest.fixture(scope="module")
-def proxy() -> Iterator[Proxy]:
-    """One proxy for all tests: it needs some seconds to start."""
-    with running("doppler") as started:
-        yield started
+SPEC = ("doppler",)
+pytestmark = pytest.mark.usefixtures("kept")
 
 
 @pytest.fixture
@@ -27,15 +23,6 @@ def runner(proxy: Proxy, capsys: pytest.CaptureFixture[str], monkeypatch: pytest
     made = Runner(doppler_secrets, capsys, monkeypatch)
     made.port, made.through = proxy.upstream, proxy.url
     return made
-
-
-@pytest.fixture(autouse=True)
-def kept(proxy: Proxy, request: pytest.FixtureRequest) -> Iterator[None]:
-    """Nothing in a test breaks the description, unless the test is about that."""
-    before = len(proxy.violations)
-    yield
-    if "breaks" not in request.node.name:
-        assert proxy.violations[before:] == []
 
 
 def test_downloads(runner: Runner, proxy: Proxy) -> None:

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +14,13 @@ import yaml
 from ansible_collections.sapflux.hosting.plugins.module_utils._hcloud import Hcloud, HcloudError
 from ansible_collections.sapflux.hosting.plugins.modules import hcloud_drift, hcloud_shutdown
 
-from tests.contract.proxy import Proxy, running
+from tests.contract.proxy import Proxy
 from tests.doubles.hetzner import PREFIX, hetzner
 from tests.unit.fixtures import ROOT, SECRETS, document, put
 from tests.unit.plugins.modules.hcloud_module import TOKEN, Runner, fill, wanted
 
-
-@pytest.fixture(scope="module")
-def proxy() -> Iterator[Proxy]:
-    """One proxy for all tests: it needs some seconds to start."""
-    with running("hetzner", PREFIX) as started:
-        yield started
+SPEC = ("hetzner", PREFIX)
+pytestmark = pytest.mark.usefixtures("kept")
 
 
 @pytest.fixture
@@ -33,15 +28,6 @@ def runner(proxy: Proxy, capsys: pytest.CaptureFixture[str], monkeypatch: pytest
     made = Runner(hcloud_drift, capsys, monkeypatch)
     made.port, made.through = proxy.upstream, proxy.url
     return made
-
-
-@pytest.fixture(autouse=True)
-def kept(proxy: Proxy, request: pytest.FixtureRequest) -> Iterator[None]:
-    """Nothing in a test breaks the description, unless the test is about that."""
-    before = len(proxy.violations)
-    yield
-    if "breaks" not in request.node.name:
-        assert proxy.violations[before:] == []
 
 
 def test_a_look_at_a_project(runner: Runner) -> None:

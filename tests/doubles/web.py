@@ -28,7 +28,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from http import HTTPStatus
 from typing import Any, TypeVar, cast
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -142,11 +142,41 @@ class Routes:
         return register
 
 
+_control = Routes()
+
+
+@_control.on("GET", f"{CONTROL}log")
+def _log(double: WebDouble, _request: Request) -> list[dict[str, Any]]:
+    return [asdict(seen) for seen in double.log]
+
+
+@_control.on("DELETE", f"{CONTROL}log")
+def _forget(double: WebDouble, _request: Request) -> dict[str, Any]:
+    double.log.clear()
+    return {}
+
+
+@_control.on("POST", f"{CONTROL}faults")
+def _fault(double: WebDouble, request: Request) -> dict[str, Any]:
+    """The fields of :class:`Fault`."""
+    double.faults.append(Fault(**request.body))
+    return {}
+
+
+@_control.on("DELETE", f"{CONTROL}faults")
+def _heal(double: WebDouble, _request: Request) -> dict[str, Any]:
+    double.faults.clear()
+    return {}
+
+
 class WebDouble:
-    """A stateful stand-in for one web API, on a port of this machine while :meth:`running`."""
+    """A stateful stand-in for one web API, on a port of this machine while :meth:`running`.
+
+    Every double can be asked for its record and told of faults below ``CONTROL``, where nobody has to log in.
+    """
 
     def __init__(self, *parts: Routes, clock: Callable[[], float] = time.time) -> None:
-        self.routes = [route for part in parts for route in part.all]
+        self.routes = [route for part in (_control, *parts) for route in part.all]
         self.clock = clock
         self.faults: list[Fault] = []
         self.log: list[Seen] = []
@@ -190,7 +220,8 @@ class WebDouble:
                 found = route.pattern.fullmatch(request.path)
                 if found and route.method == request.method:
                     request.params = {key: unquote(value) for key, value in found.groupdict().items()}
-                    self.admit(request, route)
+                    if not request.path.startswith(CONTROL):
+                        self.admit(request, route)
                     result = route.handler(self, request)
                     return self.dress(result if isinstance(result, Reply) else self.wrap(result))
             return self.dress(self.unknown(request))

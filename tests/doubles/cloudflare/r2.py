@@ -351,7 +351,7 @@ def put_objects(cloud: Cloudflare, name: str, *keys: str, jurisdiction: str = "d
     bucket.objects.update(dict.fromkeys(keys, int(cloud.clock())))
 
 
-@routes.on("POST", "/_double/r2/objects", needs="-")
+@routes.on("POST", "/_double/r2/objects")
 def put(cloud: Cloudflare, request: Request) -> None:
     """``{bucket, keys, jurisdiction?}``."""
     body = request.body

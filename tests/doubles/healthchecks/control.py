@@ -1,38 +1,13 @@
-"""What a test in another process asks of the double itself: its record, faults, its clock, and what jobs told it."""
+"""What a test in another process asks of the double beside its record and faults: its clock, and what jobs told it."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
 
 from tests.doubles.healthchecks.checks import Healthchecks
-from tests.doubles.web import Fault, Request, Routes
+from tests.doubles.web import Request, Routes
 
 routes = Routes()
-
-
-@routes.on("GET", "/_double/log")
-def log(double: Healthchecks, _request: Request) -> list[dict[str, Any]]:
-    return [asdict(seen) for seen in double.log]
-
-
-@routes.on("DELETE", "/_double/log")
-def forget(double: Healthchecks, _request: Request) -> dict[str, Any]:
-    double.log.clear()
-    return {}
-
-
-@routes.on("POST", "/_double/faults")
-def fault(double: Healthchecks, request: Request) -> dict[str, Any]:
-    """The fields of :class:`Fault`."""
-    double.faults.append(Fault(**request.body))
-    return {}
-
-
-@routes.on("DELETE", "/_double/faults")
-def heal(double: Healthchecks, _request: Request) -> dict[str, Any]:
-    double.faults.clear()
-    return {}
 
 
 @routes.on("POST", "/_double/clock")

@@ -274,10 +274,8 @@ class Hetzner(WebDouble):
 
     # What the web double asks.
 
-    def admit(self, request: Request, route: Route) -> None:
-        """Who asks, how often, and whether the token may write: ``needs`` is ``-`` for nothing."""
-        if route.needs == "-":
-            return
+    def admit(self, request: Request, _route: Route) -> None:
+        """Who asks, how often, and whether the token may write."""
         header = request.headers.get("authorization", "")
         scope = self.tokens.get(header.removeprefix("Bearer ")) if header.startswith("Bearer ") else None
         if scope is None:
