@@ -95,6 +95,23 @@ def test_a_unit_that_failed_rings(host: Host) -> None:
     wait_until(lambda: checks()[slug]["status"] == "up", "the end of the alarm", 120)
 
 
+def test_a_certificate_that_ended_rings(host: Host) -> None:
+    """Where the web server keeps its own; the unit may read what belongs to others."""
+    folder = "/var/lib/caddy/.local/share/caddy/certificates/local/sapflux.test"
+    host.check_output(f"install -d -m 0700 {folder}")
+    host.check_output(
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -quiet -subj /CN=a -keyout /dev/null "
+        f"-not_before 20200101000000Z -not_after 20200201000000Z -out {folder}/a.crt"
+    )
+    host.check_output(f"chmod 0600 {folder}/a.crt && chown -R nobody /var/lib/caddy")
+    assert host.run("systemctl start sapflux-host-check.service").rc == 1
+    slug = f"{ME}-host-check"
+    wait_until(lambda: bool(heard(slug)) and heard(slug)[-1]["kind"] == "fail", "the alarm", 120)
+    assert f"{folder}/a.crt ends in -" in heard(slug)[-1]["body"]
+    host.check_output("rm -r /var/lib/caddy; systemctl start sapflux-host-check.service")
+    wait_until(lambda: checks()[slug]["status"] == "up", "the end of the alarm", 120)
+
+
 def test_a_server_that_is_away_neither_fails_nor_delays_a_job_and_hears_later(host: Host) -> None:
     before = len(heard(SAMPLE))
     host.check_output(f"ip route add blackhole {BOX.address}/32")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import subprocess
 import sys
 import time
@@ -12,8 +13,10 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import yaml
 
-SOURCE = Path(__file__).resolve().parents[3] / "roles" / "monitoring" / "files" / "host_check.py"
+ROOT = Path(__file__).resolve().parents[3]
+SOURCE = ROOT / "roles" / "monitoring" / "files" / "host_check.py"
 MEMINFO = "MemTotal: 2000 kB\nMemAvailable: 500 kB\nSwapTotal: 1000 kB\nSwapFree: 900 kB\nHugePages_Total: 0\n\n"
 
 
@@ -50,7 +53,7 @@ def good() -> dict[str, Any]:
         "failed_units": [],
         "clock_is_kept": True,
         "reboot_due_days": 6.9,
-        "certificates": {"/a.crt": 10.0},
+        "certificates": {"/a.crt": {"days": 10.0, "lifetime": 90.0}, "/b.crt": {"days": 0.09, "lifetime": 0.5}},
     }
 
 
@@ -79,7 +82,9 @@ def test_a_good_host_has_no_problem(check: ModuleType, tmp_path: Path) -> None:
         ({"failed_units": ["a.service"]}, "a.service failed: see journalctl -u a.service"),
         ({"clock_is_kept": False}, "the clock is not synchronised: see timedatectl"),
         ({"reboot_due_days": 7.0}, "a reboot has been due for 7.0 days"),
-        ({"certificates": {"/a.crt": 9.9}}, "/a.crt ends in 9.9 days"),
+        ({"certificates": {"/a.crt": {"days": 9.9, "lifetime": 90.0}}}, "/a.crt ends in 9.9 days"),
+        ({"certificates": {"/b.crt": {"days": 0.08, "lifetime": 0.5}}}, "/b.crt ends in 0.08 days"),
+        ({"certificates": {"/c.crt": {"days": -1.0, "lifetime": 0.5}}}, "/c.crt ends in -1.0 days"),
     ],
 )
 def test_each_problem_alone(check: ModuleType, tmp_path: Path, seen: dict[str, Any], problem: str) -> None:
@@ -87,11 +92,11 @@ def test_each_problem_alone(check: ModuleType, tmp_path: Path, seen: dict[str, A
 
 
 def test_what_programs_say_is_read(check: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    end = time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(time.time() + 5 * 86400))
+    begin, end = (time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(time.time() + days * 86400)) for days in (-85, 5))
     said = {
         "systemctl": "broken.service loaded failed failed X\nsapflux-ping@a.service loaded failed failed Y\n\n",
         "timedatectl": "NTP=yes\nNTPSynchronized=no\n",
-        "openssl": f"notAfter={end}\n",
+        "openssl": f"notBefore={begin}\nnotAfter={end}\n",
         "systemd-detect-virt": "",
     }
     monkeypatch.setattr(
@@ -100,11 +105,11 @@ def test_what_programs_say_is_read(check: ModuleType, monkeypatch: pytest.Monkey
     (tmp_path / "a.crt").write_text("")
     seen = check.look(limits(check, tmp_path, certificates=[f"{tmp_path}/*.crt"]), MEMINFO)
     assert (seen["failed_units"], seen["clock_is_kept"]) == (["broken.service"], False)
-    assert seen["certificates"] == {f"{tmp_path}/a.crt": pytest.approx(5.0, abs=0.1)}
+    assert seen["certificates"] == {f"{tmp_path}/a.crt": pytest.approx({"days": 5.0, "lifetime": 90.0}, abs=0.1)}
     said["systemd-detect-virt"] = "docker\n"
     assert check.clock_is_kept()
     said["openssl"] = ""
-    assert check.certificate_days("x") is None
+    assert check.certificate("x") == {}
 
 
 def test_a_program_that_is_not_there_or_fails_says_nothing(check: ModuleType) -> None:
@@ -135,3 +140,24 @@ def test_the_report_is_left_and_the_exit_code_says_whether_all_is_well(
     report = json.loads((tmp_path / "host.json").read_text())
     assert report["problems"] == ["the clock is not synchronised: see timedatectl"]
     assert ((tmp_path / "host.json").stat().st_mode & 0o777, "at" in report) == (0o644, True)
+
+
+def test_certificates_are_looked_for_where_the_roles_keep_them() -> None:
+    def read(path: str) -> dict[str, Any]:
+        return dict(yaml.safe_load((ROOT / "roles" / path).read_text()))
+
+    caddy, postgres = read("monitoring/defaults/main.yml")["monitoring_certificates"]
+    known = read("caddy/vars/main.yml")
+    storage = known["__caddy_storage"].replace("{{ __caddy_data_dir }}", known["__caddy_data_dir"])
+    assert caddy == f"{storage}/certificates/*/*/*.crt"
+    home = re.search(r'^HOME = "(.+)"$', (ROOT / "roles/postgres/files/certificate.py").read_text(), re.MULTILINE)
+    assert home
+    assert postgres == f"{home[1]}/*.crt"
+
+
+def test_a_real_certificate_is_read(check: ModuleType, tmp_path: Path) -> None:
+    key, path = tmp_path / "a.key", tmp_path / "a.crt"
+    request = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+    subprocess.run([*request, "-subj", "/CN=a", "-days", "30", "-keyout", key, "-out", path], check=True)
+    assert check.certificate(str(path)) == pytest.approx({"days": 30.0, "lifetime": 30.0}, abs=0.1)
+    assert check.certificate(str(key)) == {}
