@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -179,6 +180,9 @@ class FakeInstance:
 
     def stop(self, *, quietly: bool = False) -> None:
         """Nothing runs here."""
+
+    def remove(self) -> None:
+        shutil.rmtree(self.data.parent, ignore_errors=True)
 
 
 class FakeHost:

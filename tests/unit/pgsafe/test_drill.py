@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import random
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +15,7 @@ import pytest
 
 from roles.walg.files.pgsafe_parts import checks, drill, verify, window
 from roles.walg.files.pgsafe_parts.common import Config, PgsafeError, RefusedError
+from roles.walg.files.pgsafe_parts.instance import Instance
 from roles.walg.files.pgsafe_parts.segments import Chain
 from roles.walg.files.pgsafe_parts.walg import Backup
 
@@ -110,6 +115,42 @@ def test_what_an_earlier_drill_left_is_removed(
     outcome(monkeypatch, GOOD)
     assert drill.run(config)["outcome"] == "passed"
     assert not Path(config.restores, "drill").exists()
+
+
+def test_what_still_writes_into_the_copy_does_not_keep_it(config: Config, tmp_path: Path) -> None:
+    """WAL-G's processes that bring segments ahead outlive the server they do it for."""
+    folder, began = tmp_path / "copy" / "data" / "pg_wal", threading.Event()
+    folder.mkdir(parents=True)
+
+    def bring_ahead() -> None:
+        with contextlib.suppress(FileNotFoundError):
+            for number in range(400):
+                (folder / f"{number}").touch()
+                began.set()
+                time.sleep(0.0005)
+
+    writer = threading.Thread(target=bring_ahead)
+    writer.start()
+    assert began.wait(60)
+    Instance(config, str(tmp_path / "copy")).remove()
+    assert not (tmp_path / "copy").exists()
+    writer.join(60)
+
+
+def test_what_cannot_be_removed_makes_a_drill_fail(
+    config: Config, walg: Walg, reports: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert reports
+    walg.answer("st", "put")
+    outcome(monkeypatch, GOOD)
+
+    def refuse(_path: str) -> None:
+        raise OSError(errno.EBUSY, "Device or resource busy")
+
+    monkeypatch.setattr("shutil.rmtree", refuse)
+    result = drill.run(config)
+    assert (result["outcome"], result["passed"]) == ("failed", False)
+    assert "drill cannot be removed (Device or resource busy): remove it by hand" in result["reason"]
 
 
 def test_without_the_store_the_result_is_still_here(

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import random
-import shutil
 import time
 from typing import Any
 
@@ -83,8 +82,9 @@ def run(config: Config, *, wanted: str = "", wait: float = 0) -> dict[str, Any]:
     result: dict[str, Any] = {"at": iso(began), "outcome": "failed", "reason": "", "runs": before.get("runs", 0) + 1}
     home = os.path.join(config.restores, "drill")
     with only_one(config, wait):
-        shutil.rmtree(home, ignore_errors=True)
+        copy = Instance(config, home)
         try:
+            copy.remove()
             result |= _restore(config, home, wanted, result["runs"], began)
             faults = [f"{check['name']}: {check['detail']}" for check in result["checks"] if not check["ok"]]
             result["reason"] = "; ".join(faults)
@@ -94,8 +94,10 @@ def run(config: Config, *, wanted: str = "", wait: float = 0) -> dict[str, Any]:
         except (PgsafeError, OSError) as error:
             result |= {"outcome": "failed", "reason": str(error)}
         finally:
-            Instance(config, home).stop(quietly=True)
-            shutil.rmtree(home, ignore_errors=True)
+            try:
+                copy.remove()
+            except PgsafeError as error:
+                result |= {"outcome": "failed", "reason": "; ".join(filter(None, (result["reason"], str(error))))}
     result["seconds"] = round(time.monotonic() - clock, 1)
     passed = result["passed"] = result["outcome"] == "passed"
     result["last_pass"] = result["at"] if passed else before.get("last_pass")

@@ -9,8 +9,10 @@ it came from.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
+import shutil
 import subprocess
 import time
 from collections.abc import Mapping
@@ -268,3 +270,18 @@ class Instance:
             done = self.run("pg_ctl", "-D", self.data, "-m", mode, "-w", "-t", "120", "stop", limit=180)
             if done.returncode != 0 and not quietly:
                 raise PgsafeError(f"the copy in {self.home} did not stop: {done.stdout.strip()}")
+
+    def remove(self, limit: float = 60) -> None:
+        """Stops the server and removes ``home``. Raises ``PgsafeError`` when something of it stays.
+
+        The WAL-G processes that bring segments ahead outlive the server and still put files into what is being removed.
+        """
+        self.stop(quietly=True)
+        deadline = time.monotonic() + limit
+        while os.path.lexists(self.home):
+            try:
+                shutil.rmtree(self.home)
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.ENOENT) or time.monotonic() > deadline:
+                    raise PgsafeError(f"{self.home} cannot be removed ({error.strerror}): remove it by hand") from error
+                time.sleep(0.05)

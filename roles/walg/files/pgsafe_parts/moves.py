@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from typing import Any
 
 from . import archive, lineage, plan, restore
@@ -20,9 +19,7 @@ def work(home: str) -> Config:
 
 def prepare(config: Config, home: str) -> None:
     """Makes the copy's directory, with settings that name the archive it comes from."""
-    if os.path.isdir(home):
-        Instance(config, home).stop(quietly=True)
-        shutil.rmtree(home)
+    Instance(config, home).remove()
     os.mkdir(home, 0o700)
     config.write(os.path.join(home, "pgsafe.json"))
 
@@ -118,9 +115,7 @@ def swap_back(config: Config, home: str, aside: str, undone: str) -> None:
 
 def discard(config: Config, home: str) -> None:
     """Removes the copy, which can be fetched again."""
-    if os.path.isdir(home):
-        Instance(config, home).stop(quietly=True)
-        shutil.rmtree(home)
+    Instance(config, home).remove()
 
 
 def backup(config: Config) -> str:

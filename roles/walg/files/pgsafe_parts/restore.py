@@ -3,10 +3,10 @@
 # paths are plain strings in all of pgsafe
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
-import shutil
 import subprocess
 import time
 from dataclasses import dataclass
@@ -149,8 +149,8 @@ def beside(config: Config, wish: Wish) -> dict[str, Any]:
             receipt["parts"] = {**parts, "promote": round(time.monotonic() - clock, 1)}
             instance.stop()
         except BaseException:
-            instance.stop(quietly=True)
-            shutil.rmtree(path, ignore_errors=True)
+            with contextlib.suppress(PgsafeError):
+                instance.remove()
             raise
         receipt["seconds"] = round(time.monotonic() - began, 1)
         with open(os.path.join(path, "receipt.json"), "w", encoding="utf-8") as file:
