@@ -5,13 +5,6 @@
 
 from __future__ import annotations
 
-import os
-from typing import Any
-
-from ansible.errors import AnsibleParserError
-from ansible.plugins.inventory import BaseInventoryPlugin, Constructable
-from ansible_collections.sapflux.hosting.plugins.module_utils import _pulumi
-
 DOCUMENTATION = r"""
 name: pulumi
 author: The sapflux.hosting authors (@sapflux)
@@ -66,6 +59,13 @@ stack: production
 plugin: sapflux.hosting.pulumi
 file: outputs.json
 """
+
+import os
+from typing import Any
+
+from ansible.errors import AnsibleParserError
+from ansible.plugins.inventory import BaseInventoryPlugin, Constructable
+from ansible_collections.sapflux.hosting.plugins.module_utils import _pulumi
 
 
 class InventoryModule(BaseInventoryPlugin, Constructable):  # type: ignore[misc]

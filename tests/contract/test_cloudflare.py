@@ -20,6 +20,7 @@ from ansible_collections.sapflux.hosting.plugins.modules import (
     r2_bucket,
     r2_bucket_info,
     r2_credentials,
+    r2_temporary_credentials,
 )
 
 from tests.contract.proxy import Proxy
@@ -145,6 +146,16 @@ def test_key_pairs(runner: Runner, tmp_path: Path) -> None:
         runner.check_then_do(cloud, **wish, access="write", allowed_ips=["192.0.2.1/32"], expires_on="2099-01-01")
         assert runner(**wish, rotate=True)["changed"] is True
         runner.check_then_do(cloud, **wish, state="absent")
+
+
+def test_key_pairs_that_end(runner: Runner, tmp_path: Path) -> None:
+    runner.module = r2_temporary_credentials
+    wish = {"account_id": ACCOUNT, "bucket": "backup", "path": str(tmp_path / "pair")}
+    with runner.double("Workers R2 Storage Write") as (cloud, _zone):
+        r2.add_bucket(cloud, "backup")
+        runner.check_then_do(cloud, **wish)
+        more = {"prefixes": ["a/"], "objects": ["b"], "ttl": 604800, "permission": "object-read-write"}
+        runner.check_then_do(cloud, **wish, **more)
 
 
 def test_a_look_at_the_token(runner: Runner) -> None:
