@@ -2,123 +2,24 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import socket
 import ssl
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import pytest
 from testinfra.host import Host
 
-from tests.scenario import apply
+from plugins.module_utils._cloudflare_ips import CIDRS
+from tests.edge import STORAGE, Client, inside, pid
+from tests.scenario import apply, wait_until
 
-STORAGE = "/var/lib/caddy/.local/share/caddy"
 API, WWW = "api.sapflux.test", "www.sapflux.test"
 ROUTE = {"path": "/*", "action": "proxy", "upstream": "127.0.0.1:18080"}
 NEW_SITE = {"hostname": "new.sapflux.test", "routes": [ROUTE]}
 API_SITE = {**NEW_SITE, "hostname": API}
-
-
-@dataclass(frozen=True)
-class Reply:
-    """An HTTP answer; header names in lower case."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-
-class Client:
-    """Sends requests from this machine to the host's port 443, trusting the host's own authority alone."""
-
-    def __init__(self, host: Host) -> None:
-        self.address = host.check_output("hostname -I").split()[0]
-        root = host.file(f"{STORAGE}/pki/authorities/local/root.crt").content_string
-        self.context = ssl.create_default_context(cadata=root)
-
-    def connect(self, name: str | None, alpn: list[str] | None = None) -> ssl.SSLSocket:
-        """A TLS session for a server name; None sends no name and checks none."""
-        context = self.context
-        if name is None or alpn:
-            context = ssl.create_default_context()
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-            context.set_alpn_protocols(alpn or ["http/1.1"])
-        return context.wrap_socket(socket.create_connection((self.address, 443), 20), server_hostname=name)
-
-    def ask(self, name: str, path: str, method: str = "GET", body: bytes = b"", **headers: str) -> Reply:
-        """One request; `headers` with underscores for dashes, `Host` may differ from `name`."""
-        connection = http.client.HTTPConnection(name, timeout=20)
-        connection.sock = self.connect(name)
-        sent = {key.replace("_", "-"): value for key, value in headers.items()}
-        connection.request(method, path, body, {"Host": name, **sent})
-        answer = connection.getresponse()
-        reply = Reply(answer.status, {key.lower(): value for key, value in answer.getheaders()}, answer.read())
-        connection.close()
-        return reply
-
-    def announce(self, name: str, path: str, size: int) -> int:
-        """Status of a POST that announces a body and sends none of it."""
-        connection = http.client.HTTPConnection(name, timeout=20)
-        connection.sock = self.connect(name)
-        connection.putrequest("POST", path)
-        connection.putheader("Content-Length", str(size))
-        connection.endheaders()
-        status = connection.getresponse().status
-        connection.close()
-        return status
-
-    def steady(self, name: str) -> Callable[[], list[str]]:
-        """Ask a site again and again in the background; the returned function stops that and lists what went wrong.
-
-        A connection that is closed before its first answer began is tried once more, as browsers and proxies do: a
-        server that is being reloaded closes connections on which it has not read a request yet.
-        """
-        failures: list[str] = []
-        asked: list[int] = []
-        over = threading.Event()
-
-        def again(name: str) -> int:
-            try:
-                return self.ask(name, "/steady").status
-            except http.client.RemoteDisconnected:
-                return self.ask(name, "/steady").status
-
-        def loop() -> None:
-            while not over.is_set():
-                try:
-                    status = again(name)
-                    asked.append(status)
-                    if status != 200:
-                        failures.append(str(status))
-                except OSError as error:
-                    failures.append(str(error))
-                time.sleep(0.05)
-
-        thread = threading.Thread(target=loop)
-        thread.start()
-
-        def stop() -> list[str]:
-            over.set()
-            thread.join()
-            assert len(asked) > 5
-            return failures
-
-        return stop
-
-
-@pytest.fixture
-def client(host: Host) -> Client:
-    return Client(host)
-
-
-def pid(host: Host) -> str:
-    return str(host.check_output("systemctl show -P MainPID caddy.service"))
 
 
 def seen(host: Host) -> list[str]:
@@ -141,13 +42,40 @@ def test_a_site_answers_under_a_verified_certificate(client: Client) -> None:
     assert told["headers"]["X-Forwarded-Proto"] == "https"
 
 
+def test_a_proxy_of_the_list_is_believed_and_nobody_else(host: Host, client: Client) -> None:
+    claimed = "203.0.113.7"
+    for source, believed in (("127.0.0.2", claimed), ("127.0.0.1", "127.0.0.1")):
+        status, body = inside(host, API, "/who", source, Cf_Connecting_Ip=claimed)
+        assert (status, json.loads(body)["headers"]["X-Real-Ip"]) == (200, believed)
+    stranger = json.loads(client.ask(API, "/who", Cf_Connecting_Ip=claimed).body)["headers"]["X-Real-Ip"]
+    assert stranger not in (claimed, client.address)
+    # The list of Cloudflare's edge is the one the firewall uses, whole.
+    line = host.check_output("grep 'trusted_proxies static' /etc/caddy/Caddyfile")
+    assert {*CIDRS, "127.0.0.2/32"} == set(line.split()[2:])
+
+
 def test_security_headers(client: Client) -> None:
+    # The service sends an HSTS of its own, which is dropped: that header has one owner.
     for reply in (client.ask(API, "/"), client.ask(API, "/admin/x"), client.ask(WWW, "/nothing")):
         assert reply.headers["strict-transport-security"] == "max-age=300"
         assert reply.headers["x-content-type-options"] == "nosniff"
         assert reply.headers["x-frame-options"] == "DENY"
         assert reply.headers["referrer-policy"] == "strict-origin-when-cross-origin"
         assert not {"server", "x-powered-by"} & set(reply.headers)
+
+
+def test_the_policy_is_the_sites_unless_the_application_has_its_own(client: Client) -> None:
+    policy = dict(
+        each.split(" ", 1) for each in client.ask(WWW, "/only").headers["content-security-policy"].split("; ")
+    )
+    assert policy["default-src"] == "'self'"
+    assert {"https://clerk.sapflux.test", "https://stats.sapflux.test"} <= set(policy["script-src"].split())
+    assert "https://tiles.sapflux.test" in policy["img-src"].split()
+    assert "'unsafe-inline'" not in policy["script-src"]
+    # An answer of Caddy's own bears it too.
+    assert client.ask(WWW, "/nothing").headers["content-security-policy"].startswith("base-uri 'self'")
+    assert client.ask(WWW, "/only?own-policy").headers["content-security-policy"] == "default-src 'none'"
+    assert "content-security-policy" not in client.ask(API, "/").headers
 
 
 @pytest.mark.parametrize(
@@ -196,37 +124,63 @@ def test_bodies_are_limited(host: Host, client: Client) -> None:
     assert "/too-big" not in seen(host)
 
 
-def test_answers_are_compressed(client: Client) -> None:
-    reply = client.ask(API, "/", Accept_Encoding="gzip")
-    assert reply.headers["content-encoding"] == "gzip"
+def test_a_route_may_have_a_limit_of_its_own(client: Client) -> None:
+    assert json.loads(client.ask(API, "/uploads/x", "POST", b"x" * 1_500_000).body)["size"] == 1_500_000
+    assert client.announce(API, "/uploads/x", 2_100_000) == 413
+
+
+@pytest.mark.parametrize(("accepted", "used"), [("gzip", "gzip"), ("zstd", "zstd"), ("gzip, br, zstd", "zstd")])
+def test_answers_are_compressed(client: Client, accepted: str, used: str) -> None:
+    reply = client.ask(API, "/", Accept_Encoding=accepted)
+    assert reply.headers["content-encoding"] == used
     assert len(reply.body) < 1000
+    assert "content-encoding" not in client.ask(API, "/").headers
 
 
 def test_the_access_log_is_json_without_credentials(host: Host, client: Client) -> None:
     marker = "marker-of-a-secret"
-    client.ask(API, "/logged", Authorization=f"Bearer {marker}", Cookie=f"session={marker}", Proxy_Authorization=marker)
+    secrets = {"Authorization": f"Bearer {marker}", "Cookie": f"session={marker}", "Proxy_Authorization": marker}
+    client.ask(API, f"/logged?x=1&token={marker}&__clerk_ticket={marker}", "GET", b"", **secrets, Referer=f"/{marker}")
     log = host.file("/var/log/caddy/access.log")
     assert (log.user, log.mode) == ("caddy", 0o640)
     deadline = time.monotonic() + 30
     while "/logged" not in log.content_string and time.monotonic() < deadline:
         time.sleep(0.2)
     entries = [json.loads(line) for line in log.content_string.splitlines()]
-    logged = next(entry for entry in entries if entry["request"]["uri"] == "/logged")
+    logged = next(entry for entry in entries if entry["request"]["uri"].startswith("/logged"))
+    assert "x=1" in logged["request"]["uri"]
     assert logged["status"] == 200
     assert marker not in log.content_string
     assert "marker-of-a-cookie" not in log.content_string
 
 
+def test_the_access_log_is_rotated_before_it_fills_the_disk(host: Host, client: Client) -> None:
+    folder = "/var/log/caddy"
+    # As large as it may become, in a moment; the server looks at the size when it opens the file.
+    host.check_output(f"systemctl stop caddy && truncate --size=20M {folder}/access.log && systemctl start caddy")
+    before = pid(host)
+    assert client.ask(API, "/rotated").status == 200
+    wait_until(lambda: host.run(f"ls {folder}/access-*.log.gz && ! ls {folder}/access-*.log").rc == 0, "a rotation")
+    assert (client.ask(API, "/").status, pid(host)) == (200, before)
+    assert host.file(f"{folder}/access.log").size < 1_000_000
+    modes = host.check_output(f"stat --format='%U %a' {folder}/access.log {folder}/access-*").splitlines()
+    assert set(modes) == {"caddy 640"}
+    host.check_output(f"rm {folder}/access-*")
+
+
 def test_a_request_waits_for_a_service_that_is_being_replaced(host: Host, client: Client) -> None:
-    host.check_output("systemctl stop upstream")
-    host.check_output("systemd-run --quiet --on-active=2 --timer-property=AccuracySec=100ms systemctl start upstream")
+    host.check_output("systemctl stop upstream@18080")
+    host.check_output(
+        "systemd-run --quiet --on-active=2 --timer-property=AccuracySec=100ms systemctl start upstream@18080"
+    )
     assert client.ask(API, "/patient", "POST", b"x").status == 200
 
 
 def test_the_unit_is_hardened(host: Host) -> None:
-    report = host.check_output("systemd-analyze security --no-pager caddy.service")
-    overall = next(line for line in report.splitlines() if "Overall exposure level" in line)
-    assert float(overall.split(":")[1].split()[0]) <= 2.5
+    for unit in ("caddy.service", "sapflux-certificates.service"):
+        report = host.check_output(f"systemd-analyze security --no-pager {unit}")
+        overall = next(line for line in report.splitlines() if "Overall exposure level" in line)
+        assert float(overall.split(":")[1].split()[0]) <= 2.0, overall
     shown = dict(line.split("=", 1) for line in host.check_output("systemctl show caddy.service").splitlines())
     assert (shown["User"], shown["MemoryMax"], shown["LimitNOFILE"]) == ("caddy", str(256 * 2**20), "65536")
     assert "--environ" not in shown["ExecStart"]
@@ -258,10 +212,10 @@ def test_a_changed_site_is_a_reload_that_drops_nothing(host: Host, client: Clien
 
 def test_a_configuration_caddy_refuses_changes_nothing(host: Host, client: Client) -> None:
     before, config, stop = pid(host), host.file("/etc/caddy/Caddyfile").content_string, client.steady(API)
-    result = apply({"caddy_trusted_proxies": ["10.0.0.0/99"]})
+    result = apply({"caddy_email": "two words"})
     assert result.rc != 0
     assert "nothing was installed" in result.output
-    assert "10.0.0.0/99" in result.output
+    assert "wrong argument count" in result.output.lower()
     assert host.file("/etc/caddy/Caddyfile").content_string == config
     assert (stop(), pid(host)) == ([], before)
 

@@ -18,6 +18,8 @@ WITH_DATA = {"CAA", "CERT", "DNSKEY", "DS", "HTTPS", "LOC", "NAPTR", "SMIMEA", "
 TYPES = WITH_DATA | {"A", "AAAA", "CNAME", "MX", "NS", "OPENPGPKEY", "PTR", "TXT"}
 PROXIABLE = {"A", "AAAA", "CNAME"}
 SENT = ("name", "type", "ttl", "content", "data", "priority", "proxied", "comment", "tags", "settings")
+READ_ONLY = ("id", "created_on", "modified_on")
+"""May be sent and count for nothing: Caddy's plugin sends all three."""
 LOC = {"altitude": 0, "size": 1, "precision_horz": 10000, "precision_vert": 10}
 MOST = {"free": 200}
 COMMENT = {"free": 100}
@@ -58,7 +60,7 @@ def put(cloud: Cloudflare, request: Request, fields: Record, old: Record | None 
     """Make a record, or put it in the place of an old one. Refuses what the API refuses."""
     zone = zone_of(cloud, request)
     plan = zone["plan"]["legacy_id"]
-    unknown = set(fields) - {*SENT, "id"}
+    unknown = set(fields) - {*SENT, *READ_ONLY}
     kind, name = fields.get("type", ""), str(fields.get("name", "")).lower().rstrip(".")
     if kind not in TYPES or not name or unknown:
         refuse(400, 1004, "DNS Validation Error")

@@ -99,4 +99,4 @@ def test_a_port_without_tls_is_refused(tmp_path: Path) -> None:
         authority = tmp_path / "ca.pem"
         authority.write_text("no certificate")
         with pytest.raises(caddyctl.ProbeError, match=r"https://api\.example\.org:\d+ does not answer"):
-            caddyctl.probe_host("api.example.org", str(authority), server.getsockname()[1])
+            caddyctl.probe_host("api.example.org", str(authority), [], server.getsockname()[1])
