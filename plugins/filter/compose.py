@@ -5,15 +5,15 @@
 
 from __future__ import annotations
 
+import json
 import typing as t
 
-import yaml
 from ansible.errors import AnsibleFilterError
 from ansible_collections.sapflux.hosting.plugins.module_utils._compose_model import (
     ComposeError,
     packed_secrets,
     parse_services,
-    project_document,
+    project_frame,
     service_record,
 )
 
@@ -23,17 +23,20 @@ short_description: A hardened Compose project from a list of services
 version_added: 0.1.0
 author: The sapflux.hosting authors (@sapflux)
 description:
-  - Checks the services and renders a Compose file in which every container is pinned by digest, bound to the loopback
-    address, limited in memory and processes, without capabilities, and, unless told otherwise, read-only and not root.
-  - Secrets are not part of the Compose file; they are returned on their own for the module
+  - Checks the services and renders definitions in Compose's words, in which every container is pinned by digest, bound
+    to the loopback address, limited in memory and processes, without capabilities, and, unless told otherwise,
+    read-only and not root. The host puts the slot (blue or green) of a release and its port in.
+  - Secrets are not part of a definition; they are returned on their own for the module
     M(sapflux.hosting.compose_project), which writes them to a file only the container's user can read.
 positional: _input
 options:
   _input:
     description:
       - The services, each a dictionary with V(name), V(image) (by digest), V(port), V(host_port) and optionally
-        V(health_path), V(health_timeout) (seconds), V(ready_path), V(migrate_path), V(memory_mb), V(user),
-        V(read_only), V(tmpfs), V(env), V(secrets), V(secrets_path), V(database_socket), V(extra_hosts).
+        V(standby_port), V(blue_green), V(health_path), V(health_timeout) (seconds), V(ready_path), V(migrate_path),
+        V(migrate_irreversible), V(drain_sql), V(drain_database), V(drain_timeout), V(stop_grace), V(assets),
+        V(memory_mb), V(user), V(read_only), V(tmpfs), V(env), V(secrets), V(secrets_path), V(doppler),
+        V(database_socket), V(ca_file), V(extra_hosts). The role P(sapflux.hosting.app#role) describes them.
     type: list
     elements: dict
     required: true
@@ -48,48 +51,29 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Show the Compose file
+- name: Show the definitions
   ansible.builtin.debug:
-    msg: "{{ (app_services | sapflux.hosting.compose_project(project='sapflux')).compose }}"
+    msg: "{{ (app_services | sapflux.hosting.compose_project(project='sapflux')).services }}"
 """
 
 RETURN = r"""
 _value:
   description:
-    - V(compose) holds the Compose file as text, V(services) the options of the module for each service, V(secrets) the
-      secrets of all services as one opaque string.
+    - V(compose) holds the Compose file without its services as JSON, V(services) the options of the module for each
+      service, V(secrets) the secrets of all services as one opaque string.
   type: dict
 """
 
 
-class _PlainDumper(yaml.SafeDumper):
-    """No anchors: `&id001` in a file that people read helps nobody."""
-
-    def ignore_aliases(self, data: t.Any) -> bool:  # noqa: ARG002 - the signature is PyYAML's
-        return True
-
-
 def compose_project(services: object, project: str, run_dir: str = "/run/sapflux/app") -> dict[str, object]:
-    """{compose: YAML text, services: [options of the module], secrets: opaque}; errors never show a secret's value."""
+    """{compose: frame as JSON, services: [options of the module], secrets: opaque}; errors never show a secret."""
     try:
         parsed = parse_services(services)
-        document = project_document(str(project), parsed, str(run_dir))
+        frame = project_frame(str(project))
     except ComposeError as error:
         raise AnsibleFilterError(str(error)) from None
-    text = yaml.dump(_plain(document), Dumper=_PlainDumper, sort_keys=False, default_flow_style=False, width=160)
     records = [service_record(str(project), service, str(run_dir)) for service in parsed]
-    return {"compose": text, "services": records, "secrets": packed_secrets(parsed)}
-
-
-def _plain(value: object) -> object:
-    """The same data in Python's own types; the dumper does not know subclasses of str."""
-    if isinstance(value, str):
-        return "".join(value)
-    if isinstance(value, dict):
-        return {"".join(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    return value
+    return {"compose": json.dumps(frame, sort_keys=True), "services": records, "secrets": packed_secrets(parsed)}
 
 
 class FilterModule:

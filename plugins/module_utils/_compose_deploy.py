@@ -1,18 +1,17 @@
 # Copyright (c) 2026, the sapflux.hosting authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Bringing a Compose project to its wish: pull, install, up, wait for health, migrate, wait until ready, or put back.
+"""Bringing a project to its wish: look, and if something differs mend it, or go through the steps of a transaction.
+
+A cut at any point leaves a journal; the next run undoes or finishes what it tells of before it does anything else.
 
 Standard library of Python 3.9 only. Private to this collection.
 """
 
 from __future__ import annotations
 
-import datetime
-import fcntl
-import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import json
+import secrets
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,350 +19,424 @@ from ._compose_host import (
     DeployError,
     FileWish,
     Layout,
-    Mask,
-    ServiceWish,
-    Wish,
-    append_release,
-    container_problems,
     diff_entry,
     file_matches,
-    hashes,
     make_directories,
     make_key,
-    read_good,
+    point_at,
     read_key,
-    read_state,
-    release_id,
-    stale_files,
-    wanted_files,
     write_file,
+)
+from ._compose_lock import PAUSE_EXPIRES, Lock, guarded, moment, refuse_locked, write_lock
+from ._compose_project import Project, masked_services
+from ._compose_seams import Seams
+from ._compose_state import (
+    Journal,
+    Settings,
+    append_receipt,
+    current_set,
+    keep_release,
+    read_deployed,
+    read_deployed_at,
+    read_journal,
+    read_state,
+    remove_sets,
+    write_journal,
+    write_settings,
     write_state,
 )
-from ._compose_seams import LOG_LINES, Ran, Seams
+from ._compose_transaction import HOOKS, STEPS, Transaction, clean, undo
+from ._compose_wish import (
+    Deployed,
+    Move,
+    Wish,
+    after,
+    hashes,
+    hold_for_memory,
+    irreversible_between,
+    moves,
+    release_id,
+)
 from ._docker_api import DockerError
 
-LOCK_WAIT = 120.0
-PULL_TIMEOUT = 1800.0
-UP_TIMEOUT = 600.0
-MIGRATE_TIMEOUT = 1800.0
-MIGRATED_KEPT = 50
-ENDED = ("restarting", "exited", "dead")
-#: A container that came up and died this often will not come up by waiting.
-RESTARTS_TOLERATED = 3
+
+@dataclass(frozen=True)
+class Request:
+    """Who asks for what: `until` names the hook to stop at, `transaction` the deployment to go on with, if any."""
+
+    owner: str = "unknown"
+    kind: str = "deploy"
+    transaction: str = ""
+    until: str = ""
+    across_irreversible: bool = False
 
 
 @dataclass
 class Plan:
-    """What differs: reasons for people, entries for Ansible's diff, and whether the unit file is new."""
+    """What differs: reasons for people, entries for Ansible's diff, what has to move, and what serves at the end."""
 
+    target: Deployed
+    now: Deployed | None
+    moves: list[Move] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
     diff: list[dict[str, str]] = field(default_factory=list)
-    unit_changed: bool = False
 
 
 @dataclass
 class Outcome:
-    """What was done. `release` names the configuration; `migrated` lists the services that were migrated now."""
+    """What was done. `receipt` is the line that was kept, {} when nothing was; `paused` names the hook that is due."""
 
     changed: bool
     release: str
-    reasons: list[str]
-    diff: list[dict[str, str]]
-    migrated: list[str] = field(default_factory=list)
-
-
-def _tail(text: str, lines: int) -> str:
-    return "\n".join(text.rstrip().splitlines()[-lines:])
+    reasons: list[str] = field(default_factory=list)
+    diff: list[dict[str, str]] = field(default_factory=list)
+    receipt: dict[str, Any] = field(default_factory=dict)
+    transaction: str = ""
+    paused: str = ""
+    message: str = ""
 
 
 class Deployment:
-    """One project on one host."""
+    """One project on one host, and the wish for it."""
 
-    def __init__(self, wish: Wish, layout: Layout, seams: Seams) -> None:
+    def __init__(self, wish: Wish, layout: Layout, seams: Seams, settings: Settings) -> None:
         self.wish = wish
         self.layout = layout
         self.seams = seams
-        self.mask = Mask(wish.services)
+        self.settings = settings
+        now = read_deployed(layout)
+        self.project = Project(layout, seams, settings, masked_services(wish, now.wish if now else None))
+        self.mask = self.project.mask
 
     # Looking.
 
     def plan(self, forgive_missing_engine: bool = False) -> Plan:
         """Compare the host with the wish. In check mode a host without Docker is one where all is still to do."""
-        known = hashes(self.wish, read_key(self.layout))
-        plan = Plan()
-        wanted = wanted_files(self.layout, self.wish, known)
-        for path, wish in wanted.items():
-            if not file_matches(path, wish):
-                plan.reasons.append(f"{path} differs" if path.exists() else f"{path} is missing")
-                plan.diff.append(diff_entry(path, wish))
-                plan.unit_changed = plan.unit_changed or path == self.layout.unit
-        plan.reasons += [f"{path} is not wanted any more" for path in stale_files(self.layout, wanted)]
+        key = read_key(self.layout)
+        known = hashes(self.wish, key) or {service.name: "" for service in self.wish.services}
+        now = read_deployed(self.layout)
+        todo = moves(self.wish, known, now)
+        target = after(self.wish, release_id(known) if key else "", known, now, todo)
+        plan = Plan(target, now, todo)
+        journal = read_journal(self.layout)
+        if journal:
+            plan.reasons.append(f"the deployment of {journal.release} was cut off at its step {journal.step}")
+        for move in todo:
+            service = self.wish.service(move.service)
+            plan.reasons.append(
+                f"{move.service}: a new release in the slot {service.slot(move.target)}, image {service.image}"
+                if service
+                else f"{move.service}: not wanted any more"
+            )
+        self._compare_files(plan)
         try:
-            plan.reasons += container_problems(self.wish, known, self.seams.engine.containers(self.wish.project))
+            # What is new has no containers yet, but an engine that does not answer is noticed here, not halfway.
+            problems = self.project.container_problems(target)
+            plan.reasons += [] if todo else problems
         except DockerError:
             if not forgive_missing_engine:
                 raise
             plan.reasons.append("Docker does not answer yet")
-        if not self._unit_is_up():
+        if not self.project.unit_is_up():
             plan.reasons.append(f"{self.layout.unit_name} is not enabled and started")
-        if read_state(self.layout).applied != release_id(self.wish, known):
-            plan.reasons.append("this configuration has not passed a deployment yet")
         return plan
 
-    def _unit_is_up(self) -> bool:
-        shown = self.seams.run(
-            ["systemctl", "show", "--property=ActiveState,UnitFileState", self.layout.unit_name], 30.0
-        ).output.split()
-        return "ActiveState=active" in shown and "UnitFileState=enabled" in shown
+    def _compare_files(self, plan: Plan) -> None:
+        files = self.project.set_files(plan.target, self.layout.current)
+        files.update(self.project.live_files(plan.target))
+        files[self.layout.unit] = FileWish(self.wish.unit.encode(), 0o644)
+        for path, wish in files.items():
+            if not file_matches(path, wish):
+                plan.reasons.append(f"{path} differs" if path.exists() else f"{path} is missing")
+                plan.diff.append(diff_entry(path, wish))
+        if plan.now and not plan.moves and plan.now.wish != self.wish:
+            plan.reasons.append("what is known of the services differs")
 
     # Doing.
 
-    def deploy(self) -> Outcome:
-        """Make the wish true; when it cannot be, put back the release that passed last and raise DeployError."""
+    def deploy(self, request: Request) -> Outcome:
+        """Make the wish true; when it cannot be, go back to what served before and raise DeployError."""
         make_directories(self.layout)
-        with self.locked():
+        with guarded(self.layout, self.seams):
+            journal = read_journal(self.layout)
+            if request.transaction:
+                if journal is None or journal.transaction != request.transaction:
+                    raise DeployError(
+                        f"the deployment {request.transaction} of {self.layout.project} is not under way any more; "
+                        "another one took over. Run again"
+                    )
+                return self._resume(journal, request)
+            make_key(self.layout)
             plan = self.plan()
             if not plan.reasons:
                 # The files and containers are right; whether the application answers is still worth one request each.
-                self._wait_for_all()
-                return Outcome(False, read_state(self.layout).applied, [], [])
-            started = self.seams.clock()
-            known = hashes(self.wish, make_key(self.layout))
-            release = release_id(self.wish, known)
-            try:
-                self._pull()
-            except DeployError as error:
-                self._record(release, known, "refused", started, str(error))
-                raise
-            try:
-                self._install(known)
-                self._up()
-                self._wait_for_all()
-                migrated = self._migrate_and_wait_ready()
-                self._start_unit()
-            except DeployError as error:
-                aftermath = self._put_back()
-                self._record(release, known, "failed", started, str(error).splitlines()[0])
-                raise DeployError(f"{error}\n{aftermath}") from error
-            state = read_state(self.layout)
-            state.applied = release
-            write_file(self.layout.good, FileWish(self.wish.dump().encode(), 0o600))
-            self._record(release, known, "ok", started, "")
-            # Last, because from here on the next run takes this release for done.
-            write_state(self.layout, state)
-            return Outcome(True, release, plan.reasons, plan.diff, migrated)
+                self.project.wait_healthy(plan.target)
+                write_settings(self.layout, self.settings)
+                said = f"release {plan.target.release} serves already; nothing was done"
+                return Outcome(False, plan.target.release, message=said)
+            took_over = refuse_locked(self.layout, self.seams, "")
+            if journal:
+                self.recover(journal)
+                plan = self.plan()
+            write_settings(self.layout, self.settings)
+            if not plan.moves:
+                return self._mend(plan, request)
+            return self._begin(plan, request, [took_over] if took_over else [])
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        handle = os.open(self.layout.lock, os.O_RDWR | os.O_CREAT, 0o600)
-        deadline = self.seams.clock() + LOCK_WAIT
-        try:
-            while True:
-                try:
-                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if self.seams.clock() > deadline:
-                        raise DeployError(
-                            f"another deployment of {self.wish.project} is running; run again when it has ended"
-                        ) from None
-                    self.seams.sleep(0.5)
-            yield
-        finally:
-            os.close(handle)
-
-    def _pull(self) -> None:
-        """Fetch what is missing, before anything that runs is touched."""
-        for image in sorted({service.image for service in self.wish.services}):
-            if self.seams.engine.has_image(image):
-                continue
-            ran = self.seams.run(["docker", "pull", "--quiet", image], PULL_TIMEOUT)
-            if ran.rc != 0:
-                good = read_good(self.layout)
-                still = (
-                    f"what ran before still runs (release {read_state(self.layout).applied})"
-                    if good
-                    else "nothing runs yet"
-                )
-                cause = _tail(ran.output, 1) or f"docker pull ended with {ran.rc}"
-                raise DeployError(
-                    f"the image {image} cannot be pulled: {cause}. Nothing was changed; {still}. "
-                    f"Try `docker pull {image}` on the host."
-                )
-
-    def _install(self, known: Mapping[str, str]) -> None:
-        """Check the Compose file with Compose itself, then write all files and let systemd know."""
-        wanted = wanted_files(self.layout, self.wish, known)
-        staged = self.layout.base / "compose.staged.yaml"
-        write_file(staged, wanted[self.layout.compose])
-        try:
-            ran = self._compose(["config", "--quiet"], UP_TIMEOUT, staged.name)
-            if ran.rc != 0:
-                raise DeployError(f"Compose refuses the project {self.wish.project}: {self.mask(_tail(ran.output, 5))}")
-        finally:
-            staged.unlink(missing_ok=True)
-        unit_changed = False
-        for path, wish in wanted.items():
-            if not file_matches(path, wish):
-                write_file(path, wish)
-                unit_changed = unit_changed or path == self.layout.unit
-        if unit_changed:
-            self.systemctl("daemon-reload")
-
-    def _compose(self, words: Sequence[str], timeout: float, name: str = "compose.yaml") -> Ran:
-        where = [
-            "--project-name",
-            self.wish.project,
-            "--project-directory",
-            str(self.layout.base),
-            "--file",
-            str(self.layout.base / name),
+    def _begin(self, plan: Plan, request: Request, warnings: list[str]) -> Outcome:
+        self._preflight(plan, request)
+        wanted = hold_for_memory(plan.moves, self.wish, self.seams.available_mb(), self.settings.memory_reserve_mb)
+        warnings += [
+            f"{move.service}: two colours do not fit into the memory, so requests wait while it is replaced"
+            for before, move in zip(plan.moves, wanted)  # noqa: B905 - Python 3.9
+            if move.hold and not before.hold
         ]
-        return self.seams.run(["docker", "compose", "--ansi", "never", *where, *words], timeout)
-
-    def _up(self) -> None:
-        ran = self._compose(["up", "--detach", "--no-build", "--pull", "never", "--remove-orphans"], UP_TIMEOUT)
-        if ran.rc != 0:
-            raise DeployError(f"the containers of {self.wish.project} do not start: {self.mask(_tail(ran.output, 5))}")
-        # Only now: a container that is gone can no longer miss its secrets.
-        for path in stale_files(self.layout, wanted_files(self.layout, self.wish, {})):
-            path.unlink(missing_ok=True)
-
-    def systemctl(self, *words: str) -> None:
-        ran = self.seams.run(["systemctl", *words], UP_TIMEOUT)
-        if ran.rc != 0:
-            raise DeployError(f"systemctl {' '.join(words)} failed: {_tail(ran.output, 3)}")
-
-    def _start_unit(self) -> None:
-        """The unit makes a reboot work; on a running project its start changes nothing."""
-        if not self._unit_is_up():
-            self.systemctl("enable", self.layout.unit_name)
-            self.systemctl("start", self.layout.unit_name)
-
-    # Asking the application.
-
-    def _container(self, service: ServiceWish) -> dict[str, Any]:
-        for container in self.seams.engine.containers(self.wish.project):
-            if container["Labels"].get("com.docker.compose.service") == service.name:
-                return self.seams.engine.inspect(container["Id"])
-        return {}
-
-    def _wait_for_all(self) -> None:
-        for service in self.wish.services:
-            self._wait(service, service.health_path, "did not become healthy")
-
-    def _wait(self, service: ServiceWish, path: str, verdict: str) -> None:
-        """Ask until the answer is good, the time is over, or the container is beyond hope."""
-        deadline = self.seams.clock() + service.health_timeout
-        restarts: int | None = None
-        end: Mapping[str, Any] = {}
-        while True:
-            answer = self.seams.ask(service.host_port, "GET", path)
-            if answer.good:
-                return
-            details = self._container(service)
-            state = details.get("State", {})
-            count = int(details.get("RestartCount", 0))
-            restarts = count if restarts is None else restarts
-            if state.get("Status") in ENDED:
-                # Kept, because a container that is up again for a moment no longer tells how it ended.
-                end = state
-            hopeless = (
-                not details or state.get("Status") in ("exited", "dead") or count - restarts >= RESTARTS_TOLERATED
-            )
-            if hopeless or self.seams.clock() >= deadline:
-                why = self._cause(details, end) if hopeless else f"no good answer within {service.health_timeout} s"
-                url = f"http://127.0.0.1:{service.host_port}{path}"
-                raise DeployError(
-                    self._with_logs(
-                        service, f"service {service.name} {verdict}: {why}; GET {url} says: {self.mask(str(answer))}"
-                    )
-                )
-            self.seams.sleep(0.5)
-
-    @staticmethod
-    def _cause(details: Mapping[str, Any], end: Mapping[str, Any]) -> str:
-        if not details:
-            return "it has no container"
-        if end.get("OOMKilled"):
-            return "its container was stopped for using more memory than memory_mb allows"
-        return "its container ends again and again" + (f" (exit code {end['ExitCode']})" if end else "")
-
-    def _with_logs(self, service: ServiceWish, message: str) -> str:
-        container = self._container(service)
-        logs = _tail(self.mask(self.seams.engine.logs(container["Id"], LOG_LINES)), LOG_LINES) if container else ""
-        return f"{message}\nLast lines of its log:\n{logs or '(it logged nothing)'}"
-
-    def _migrate(self, service: ServiceWish) -> None:
-        """Ask for the migrations and remember it. A cut in between repeats it, and a repeated one does nothing."""
-        answer = self.seams.ask(service.host_port, "POST", service.migrate_path, MIGRATE_TIMEOUT)
-        if not answer.good:
-            url = f"http://127.0.0.1:{service.host_port}{service.migrate_path}"
-            raise DeployError(
-                self._with_logs(
-                    service, f"service {service.name} could not migrate: POST {url} says: {self.mask(str(answer))}"
-                )
-            )
-        state = read_state(self.layout)
-        done = [digest for digest in state.migrated.get(service.name, []) if digest != service.digest]
-        state.migrated[service.name] = [*done, service.digest][-MIGRATED_KEPT:]
-        write_state(self.layout, state)
-
-    def _migrate_and_wait_ready(self) -> list[str]:
-        """Each image digest is migrated once; names of the services that were migrated now."""
-        remembered = read_state(self.layout).migrated
-        migrated = []
-        for service in self.wish.services:
-            wanted = bool(service.migrate_path)
-            if wanted and service.digest not in remembered.get(service.name, []):
-                self._migrate(service)
-                migrated.append(service.name)
-            elif (
-                wanted and service.ready_path and not self.seams.ask(service.host_port, "GET", service.ready_path).good
-            ):
-                # Remembered as migrated, yet not ready: the database may be an older one put in place meanwhile.
-                self._migrate(service)
-                migrated.append(service.name)
-            if service.ready_path:
-                self._wait(service, service.ready_path, "did not become ready")
-        return migrated
-
-    # After a failure.
-
-    def _put_back(self) -> str:
-        """Bring back the release that passed last; a sentence on what runs now."""
-        good = read_good(self.layout)
-        if good is None:
-            return "No release has passed before; the containers are left for you to look at (`docker ps --all`)."
-        if good == self.wish:
-            return "This is the release that passed last; its containers are left as they are (`docker ps --all`)."
-        earlier = Deployment(good, self.layout, self.seams)
-        known = hashes(good, make_key(self.layout))
-        name = release_id(good, known)
-        try:
-            earlier._install(known)
-            earlier._up()
-            earlier._wait_for_all()
-            state = read_state(self.layout)
-            state.applied = name
-            write_state(self.layout, state)
-        except (DeployError, DockerError) as error:
-            return f"Putting back release {name} failed too, look at `docker ps --all`: {str(error).splitlines()[0]}"
-        return f"Release {name} was put back and runs."
-
-    def _record(self, release: str, known: Mapping[str, str], verdict: str, started: float, reason: str) -> None:
-        append_release(
-            self.layout,
-            {
-                "when": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-                "project": self.wish.project,
-                "release": release,
-                "services": {
-                    s.name: {"image": s.image, "digest": s.digest, "config_hash": known[s.name]}
-                    for s in self.wish.services
-                },
-                "verdict": verdict,
-                "reason": reason,
-                "seconds": round(self.seams.clock() - started, 1),
-            },
+        source = current_set(self.layout)
+        journal = Journal(
+            transaction=secrets.token_hex(6),
+            owner=request.owner,
+            kind=request.kind,
+            release=plan.target.release,
+            set=f"{plan.target.release}.{secrets.token_hex(3)}",
+            source=source,
+            step=STEPS[0],
+            moves=wanted,
+            began=self.seams.now(),
+            warnings=warnings,
         )
+        self.layout.progress.unlink(missing_ok=True)
+        self._lock(journal)
+        write_journal(self.layout, journal)
+        return self._go(journal, plan, request)
+
+    def _resume(self, journal: Journal, request: Request) -> Outcome:
+        known = hashes(self.wish, make_key(self.layout))
+        now = read_deployed(self.layout)
+        if release_id(known) != journal.release:
+            raise DeployError(
+                f"the deployment {journal.transaction} is of another release than is asked for now; run again"
+            )
+        target = after(self.wish, journal.release, known, now, journal.moves)
+        journal.paused = ""
+        self._lock(journal)
+        return self._go(journal, Plan(target, now, journal.moves), request)
+
+    def _lock(self, journal: Journal) -> None:
+        expires = self.seams.now() + PAUSE_EXPIRES if journal.paused else 0.0
+        write_lock(
+            self.layout,
+            Lock("deploy", journal.owner, journal.transaction, journal.began, expires, journal.paused),
+        )
+
+    def _preflight(self, plan: Plan, request: Request) -> None:
+        """Refuse before anything is changed."""
+        state = read_state(self.layout)
+        for move in plan.moves:
+            service = self.wish.service(move.service)
+            if service is None:
+                continue
+            empty = [line.partition("=")[0] for line in service.secrets_env.splitlines() if line.endswith(("=''", "="))]
+            if empty:
+                raise DeployError(
+                    f"the secret {empty[0]} of {service.name} is empty; nothing was changed. Store its value"
+                )
+            done, barred = state.migrated.get(service.name, []), state.irreversible.get(service.name, [])
+            barrier = irreversible_between(done, barred, service.digest)
+            if barrier and not request.across_irreversible:
+                raise DeployError(
+                    f"{service.name} was migrated to {barrier[:19]}, which cannot be undone, so {service.digest[:19]} "
+                    "would meet a database it does not know; nothing was changed. Deploy a release that knows it, or "
+                    "restore the database to the restore point of that deployment and run again with "
+                    "-e app_across_irreversible=true"
+                )
+            if service.ca_file and not (self.layout.root / service.ca_file.lstrip("/")).exists():
+                raise DeployError(
+                    f"{service.ca_file}, which {service.name} trusts, is not there; nothing was changed. Converge "
+                    "first: Caddy makes it"
+                )
+            self._port_is_free(service.slot(move.target), service.port(move.target), bool(move.source and move.hold))
+        for probe in self.settings.probes:
+            if probe["status"] != 404 and plan.now is None:
+                # Nothing is behind it yet, and Caddy would wait for it.
+                continue
+            answer = self.project.through_caddy(probe)
+            where = f"https://{probe['hostname']}{probe['path']}"
+            if answer.status == 0:
+                raise DeployError(
+                    f"Caddy does not answer for {where}: {answer}; nothing was changed. Bring it up first"
+                )
+            if probe["status"] == 404 and answer.status != 404:
+                raise DeployError(
+                    f"{where} answers {answer.status} and must not be reachable; nothing was changed. Converge first"
+                )
+
+    def _port_is_free(self, slot: str, port: int, shared: bool) -> None:
+        if not shared and self.seams.listening(port) and slot not in self.project.containers():
+            raise DeployError(
+                f"port {port} of {slot} is taken by another program (`ss -ltnp 'sport = :{port}'` shows it); nothing "
+                "was changed. Stop it, or give the service another port"
+            )
+
+    def _go(self, journal: Journal, plan: Plan, request: Request) -> Outcome:
+        transaction = Transaction(self.project, journal, self.wish, plan.now, plan.target)
+        began = self.seams.clock()
+        try:
+            for step in STEPS[STEPS.index(journal.step) :]:
+                if request.until and HOOKS[request.until] == step:
+                    journal.paused, journal.step = request.until, step
+                    write_journal(self.layout, journal)
+                    self._lock(journal)
+                    return Outcome(
+                        True, journal.release, plan.reasons, plan.diff, {}, journal.transaction, request.until
+                    )
+                self._step(journal, transaction, step)
+        except (DeployError, DockerError) as error:
+            self._failed(journal, transaction, str(error), began)
+        receipt = self._receipt(journal, plan.target, "ok", "", began)
+        self._end()
+        return Outcome(True, journal.release, plan.reasons, plan.diff, receipt, journal.transaction, "", told(receipt))
+
+    def _step(self, journal: Journal, transaction: Transaction, step: str) -> None:
+        journal.step, before = step, self.seams.clock()
+        write_journal(self.layout, journal)
+        self._tell(step, "begins")
+        getattr(transaction, step)()
+        journal.steps.append({"step": step, "seconds": round(self.seams.clock() - before, 2)})
+        self._tell(step, "is done")
+
+    def _tell(self, step: str, what: str) -> None:
+        """A line for who watches."""
+        with self.layout.progress.open("a") as stream:
+            stream.write(json.dumps({"at": moment(self.seams.now()), "step": step, "text": what}) + "\n")
+
+    def _failed(self, journal: Journal, transaction: Transaction, message: str, began: float) -> None:
+        """Go back, keep a receipt, and raise with what went wrong and what runs now."""
+        committed = current_set(self.layout) == journal.set
+        verdict = "unfinished" if committed else "refused" if journal.step == "pull" else "failed"
+        receipt = self._receipt(journal, transaction.target, verdict, message.splitlines()[0], began)
+        if committed:
+            raise DeployError(
+                f"{message}\nRelease {receipt['release']} serves; only the end of its deployment failed, and the next "
+                "run finishes it."
+            )
+        ports = [service.port(move.target) for service, move in transaction.movers() if not move.hold]
+        raise DeployError(f"{message}\n{self.put_back(journal, ports)}")
+
+    def put_back(self, journal: Journal, ports: list[int] | None = None) -> str:
+        """Undo what a journal tells of; a sentence on what runs now. The journal stays if that fails."""
+        now = read_deployed(self.layout)
+        switched = STEPS.index(journal.step) > STEPS.index("switch")
+        try:
+            said = undo(self.project, journal, now, (ports or []) if switched else ())
+        except (DeployError, DockerError) as error:
+            return (
+                f"Putting back release {now.release if now else ''} failed too, look at `docker ps --all`; the next "
+                f"run tries again: {str(error).splitlines()[0]}"
+            )
+        self._end()
+        return said
+
+    def recover(self, journal: Journal) -> str:
+        """Undo a deployment that was cut off before its commit, finish one that was cut off after it."""
+        began = self.seams.clock()
+        now = read_deployed(self.layout)
+        if current_set(self.layout) != journal.set or now is None:
+            said = self.put_back(journal)
+            self._receipt(journal, None, "interrupted", f"cut off at {journal.step}", began)
+            return said
+        state = read_state(self.layout)
+        state.serve(now.release)
+        write_state(self.layout, state)
+        self.project.write(self.project.live_files(now))
+        self.project.install_unit(now.wish.unit)
+        before = read_deployed_at(self.layout.sets / journal.source) if journal.source else None
+        transaction = Transaction(self.project, journal, now.wish, before, now)
+        transaction.drain()
+        transaction.retire()
+        self._receipt(journal, now, "ok", f"cut off at {journal.step}, finished by the next run", began)
+        self._end()
+        return f"Release {now.release} serves."
+
+    def _end(self) -> None:
+        remove_sets(self.layout, [current_set(self.layout)])
+        self.layout.lock.unlink(missing_ok=True)
+        self.layout.journal.unlink(missing_ok=True)
+
+    def _mend(self, plan: Plan, request: Request) -> Outcome:
+        """The right release, but a file, a container or the unit is not as it was left."""
+        began = self.seams.clock()
+        state = read_state(self.layout)
+        target = plan.target
+        name = f"{target.release}.{secrets.token_hex(3)}"
+        directory = self.layout.sets / name
+        journal = Journal(
+            secrets.token_hex(6), request.owner, "mend", target.release, name, "", STEPS[0], [], self.seams.now()
+        )
+        try:
+            self.project.write(self.project.set_files(target, directory))
+            content = json.dumps(target.dump(), sort_keys=True).encode()
+            write_file(directory / "deployed.json", FileWish(content, 0o600, secret=True))
+            self.project.write(self.project.live_files(target))
+            point_at(self.layout.current, f"sets/{name}")
+            self.project.up(self.layout.current / "compose.json", orphans=True)
+            self.project.wait_healthy(target)
+            self.project.install_unit(self.wish.unit)
+        except (DeployError, DockerError) as error:
+            self._receipt(journal, target, "failed", str(error).splitlines()[0], began)
+            raise
+        clean(self.project, target)
+        keep_release(self.layout, target)
+        state.serve(target.release)
+        write_state(self.layout, state)
+        receipt = self._receipt(journal, target, "ok", "; ".join(plan.reasons), began)
+        self._end()
+        said = f"release {target.release} was mended: {'; '.join(plan.reasons)}"
+        return Outcome(True, target.release, plan.reasons, plan.diff, receipt, "", "", said)
+
+    def _receipt(
+        self, journal: Journal, target: Deployed | None, verdict: str, reason: str, began: float
+    ) -> dict[str, Any]:
+        """Keep a line about what was tried, and how it ended."""
+        switched = [step["seconds"] for step in journal.steps if STEPS.index(step["step"]) <= STEPS.index("switch")]
+        record: dict[str, Any] = {
+            "when": moment(self.seams.now()),
+            "owner": journal.owner,
+            "kind": journal.kind,
+            "project": self.layout.project,
+            "release": journal.release,
+            "verdict": verdict,
+            "reason": self.mask(reason),
+            "migrated": journal.migrated,
+            "restore_point": journal.restore_point,
+            "held": [move.service for move in journal.moves if move.hold],
+            "steps": journal.steps,
+            "warnings": [self.mask(warning) for warning in journal.warnings],
+            "serving_seconds": round(sum(switched), 1),
+            "seconds": round(self.seams.clock() - began, 1),
+            "services": services_told(target) if target else {},
+        }
+        append_receipt(self.layout, record)
+        return record
+
+
+def services_told(deployed: Deployed) -> dict[str, dict[str, str]]:
+    """What a receipt says of each service."""
+    return {
+        service.name: {
+            "image": service.image,
+            "digest": service.digest,
+            "config_hash": deployed.hashes[service.name],
+            "slot": service.slot(colour),
+        }
+        for service, colour in deployed.slots.values()
+    }
+
+
+def told(receipt: dict[str, Any]) -> str:
+    """A receipt as one sentence."""
+    steps = ", ".join(f"{step['step']} {step['seconds']:g}" for step in receipt["steps"])
+    migrated = f", migrated {', '.join(receipt['migrated'])}" if receipt["migrated"] else ""
+    return (
+        f"release {receipt['release']} serves: switched after {receipt['serving_seconds']:g} s, done after "
+        f"{receipt['seconds']:g} s{migrated} (seconds: {steps})"
+    )

@@ -1,27 +1,24 @@
 # Copyright (c) 2026, the sapflux.hosting authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A Compose project on the host: its files, its keyed hashes, its records, and what of it differs from the wish.
+"""A project's files on the host: where they are, how they are written, and what of them may be shown.
 
 Standard library of Python 3.9 only. Private to this collection.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import hmac
-import json
 import os
 import re
 import secrets
 import stat
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-HASH_LABEL = "com.sapflux.config-hash"
+from ._compose_wish import ServiceWish
+
 HIDDEN = "********"
 SECRET_DIFF = "(secret content, not shown)\n"  # noqa: S105 - says that there is one
 #: Shorter values are words like "true"; hiding them would make a log unreadable and protect nothing.
@@ -30,49 +27,6 @@ SHORTEST_SECRET = 4
 
 class DeployError(Exception):
     """What went wrong and the way out; holds no secret."""
-
-
-@dataclass(frozen=True)
-class ServiceWish:
-    """One service as the module gets it: `definition` is what its hash covers, `health_timeout` is in seconds."""
-
-    name: str
-    image: str
-    definition: str
-    secrets_env: str
-    uid: int
-    gid: int
-    host_port: int
-    health_path: str
-    health_timeout: int
-    ready_path: str
-    migrate_path: str
-
-    @property
-    def digest(self) -> str:
-        """sha256:... of the image."""
-        return self.image.rpartition("@")[2]
-
-
-@dataclass(frozen=True)
-class Wish:
-    """A whole project: Compose text (hashes are placeholders), services, systemd unit text."""
-
-    project: str
-    compose: str
-    unit: str
-    services: tuple[ServiceWish, ...]
-
-    def dump(self) -> str:
-        """As JSON; holds secrets."""
-        return json.dumps(asdict(self), sort_keys=True)
-
-    @staticmethod
-    def load(text: str) -> Wish:
-        """The opposite of dump; raises ValueError, KeyError or TypeError for anything else."""
-        data = json.loads(text)
-        services = tuple(ServiceWish(**item) for item in data["services"])
-        return Wish(project=data["project"], compose=data["compose"], unit=data["unit"], services=services)
 
 
 @dataclass(frozen=True)
@@ -88,11 +42,17 @@ class FileWish:
 
 @dataclass(frozen=True)
 class Layout:
-    """Where a project's files are. `root` is / outside of tests."""
+    """Where a project's files are. `root` is / outside of tests.
+
+    `sets/<name>` holds everything that a reboot needs of one release, and the link `current` names the one that counts,
+    so that changing it is one rename.
+    """
 
     project: str
     base_dir: str = "/var/lib/sapflux/app"
     run_dir: str = "/run/sapflux/app"
+    upstream_dir: str = "/etc/sapflux/upstreams"
+    maintenance_dir: str = "/etc/sapflux/maintenance"
     root: Path = Path("/")
 
     def _at(self, path: str) -> Path:
@@ -103,12 +63,47 @@ class Layout:
         return self._at(self.base_dir) / self.project
 
     @property
+    def told_base(self) -> str:
+        """The directory as containers and units name it."""
+        return f"{self.base_dir}/{self.project}"
+
+    @property
     def run(self) -> Path:
         return self._at(self.run_dir) / self.project
 
     @property
-    def compose(self) -> Path:
-        return self.base / "compose.yaml"
+    def upstream_home(self) -> Path:
+        return self._at(self.upstream_dir)
+
+    def upstream(self, service: str) -> Path:
+        """The file that tells Caddy where a service listens."""
+        return self.upstream_home / f"{self.project}-{service}"
+
+    @property
+    def maintenance(self) -> Path:
+        """While it exists, Caddy answers 503 for the project's services."""
+        return self._at(self.maintenance_dir) / self.project
+
+    @property
+    def sets(self) -> Path:
+        return self.base / "sets"
+
+    @property
+    def current(self) -> Path:
+        return self.base / "current"
+
+    @property
+    def kept(self) -> Path:
+        return self.base / "releases"
+
+    @property
+    def assets(self) -> Path:
+        return self.base / "assets"
+
+    @property
+    def transit(self) -> Path:
+        """The Compose file while two releases are up."""
+        return self.base / "compose.transit.json"
 
     @property
     def key(self) -> Path:
@@ -119,16 +114,34 @@ class Layout:
         return self.base / "state.json"
 
     @property
-    def good(self) -> Path:
-        return self.base / "good.json"
+    def settings(self) -> Path:
+        return self.base / "settings.json"
 
     @property
-    def releases(self) -> Path:
+    def journal(self) -> Path:
+        return self.base / "journal.json"
+
+    @property
+    def receipts(self) -> Path:
         return self.base / "releases.jsonl"
 
     @property
-    def lock(self) -> Path:
+    def progress(self) -> Path:
+        return self.base / "progress.jsonl"
+
+    @property
+    def failure_log(self) -> Path:
+        return self.base / "last-failure.log"
+
+    @property
+    def guard(self) -> Path:
+        """Locked by the process that works."""
         return self.base / ".lock"
+
+    @property
+    def lock(self) -> Path:
+        """Who deploys, or who forbids it."""
+        return self.base / "lock.json"
 
     @property
     def unit_name(self) -> str:
@@ -139,54 +152,12 @@ class Layout:
         return self._at("/etc/systemd/system") / self.unit_name
 
 
-def config_hash(key: bytes, service: ServiceWish) -> str:
-    """Keyed hash over definition and secrets: changes with a secret, and tells nothing about it to who reads labels."""
-    message = b"\0".join([service.definition.encode(), service.secrets_env.encode()])
-    return hmac.new(key, message, hashlib.sha256).hexdigest()
-
-
-def unpacked_secrets(packed: str) -> dict[str, str]:
-    """Dotenv text by service from the opaque string of the filter; {} for an empty one."""
-    return {str(name): str(text) for name, text in json.loads(base64.b64decode(packed)).items()} if packed else {}
-
-
-def hashes(wish: Wish, key: bytes | None) -> dict[str, str]:
-    """Keyed hash by service; empty while the host has no key."""
-    return {service.name: config_hash(key, service) for service in wish.services} if key else {}
-
-
-def release_id(wish: Wish, known: Mapping[str, str]) -> str:
-    """12 hex digits that name this very configuration on this host."""
-    parts = [wish.compose, wish.unit, *(f"{name}={known[name]}" for name in sorted(known))]
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
-
-
-def compose_text(wish: Wish, known: Mapping[str, str]) -> str:
-    """The Compose file with every placeholder replaced by the service's hash."""
-    text = wish.compose
-    for name, value in known.items():
-        text = text.replace(f"{HASH_LABEL}: sapflux-hash-of-{name}\n", f"{HASH_LABEL}: {value}\n")
-    return text
-
-
-def wanted_files(layout: Layout, wish: Wish, known: Mapping[str, str]) -> dict[Path, FileWish]:
-    """All files of the project. Secrets are there twice: for root to keep, and in memory for the container to read."""
-    files = {
-        layout.compose: FileWish(compose_text(wish, known).encode(), 0o600),
-        layout.unit: FileWish(wish.unit.encode(), 0o644),
-    }
-    for service in wish.services:
-        if service.secrets_env:
-            content = service.secrets_env.encode()
-            files[layout.base / "secrets" / f"{service.name}.env"] = FileWish(content, 0o600, secret=True)
-            files[layout.run / f"{service.name}.env"] = FileWish(content, 0o400, service.uid, service.gid, secret=True)
-    return files
-
-
-def stale_files(layout: Layout, wanted: Mapping[Path, FileWish]) -> list[Path]:
-    """Secrets files of services that are no longer wanted."""
-    found = [*layout.run.glob("*.env"), *(layout.base / "secrets").glob("*.env")]
-    return sorted(path for path in found if path not in wanted)
+def read_bytes(path: Path) -> bytes | None:
+    """The content of a file; None where there is none."""
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
 
 
 def file_matches(path: Path, wish: FileWish) -> bool:
@@ -215,17 +186,34 @@ def write_file(path: Path, wish: FileWish) -> None:
             os.fsync(stream.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        # The write that failed is the news; a temporary file that cannot be removed either is not.
+        with suppress(OSError):
+            temporary.unlink()
         raise DeployError(
             f"cannot write {path}: {error.strerror}; look at the free space with `df {path.parent}`"
         ) from error
 
 
+def point_at(link: Path, target: str) -> None:
+    """Make `link` a symbolic link to `target`, in one step for everybody who looks."""
+    temporary = link.parent / f".{link.name}.{secrets.token_hex(4)}"
+    os.symlink(target, temporary)
+    os.replace(temporary, link)
+    directory = os.open(link.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
 def make_directories(layout: Layout) -> None:
-    """Directories of the project: nobody but root looks in."""
-    for directory in (layout.base, layout.base / "secrets", layout.run):
+    """Directories of the project: nobody but root looks in. Where the upstreams are, everybody may."""
+    for directory in (layout.base, layout.sets, layout.kept, layout.run):
         directory.mkdir(parents=True, exist_ok=True)
         directory.chmod(0o700)
+    for directory in (layout.upstream_home.parent, layout.upstream_home, layout.maintenance.parent):
+        directory.mkdir(parents=True, exist_ok=True)
+        directory.chmod(0o755)
 
 
 def read_key(layout: Layout) -> bytes | None:
@@ -245,45 +233,6 @@ def make_key(layout: Layout) -> bytes:
     return key
 
 
-@dataclass
-class State:
-    """What the host remembers: the release that passed last, and which image digests were migrated, by service."""
-
-    applied: str
-    migrated: dict[str, list[str]]
-
-
-def read_state(layout: Layout) -> State:
-    """The remembered state; empty where none can be read, which only means asking the application again."""
-    try:
-        data = json.loads(layout.state.read_text())
-        return State(str(data["applied"]), {str(k): [str(d) for d in v] for k, v in data["migrated"].items()})
-    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
-        return State("", {})
-
-
-def write_state(layout: Layout, state: State) -> None:
-    """Remember; atomic."""
-    write_file(layout.state, FileWish((json.dumps(asdict(state), sort_keys=True) + "\n").encode(), 0o600))
-
-
-def read_good(layout: Layout) -> Wish | None:
-    """The release that passed last; None before the first."""
-    try:
-        return Wish.load(layout.good.read_text())
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
-        return None
-
-
-def append_release(layout: Layout, record: Mapping[str, Any]) -> None:
-    """One line in the record of releases."""
-    handle = os.open(layout.releases, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640)
-    with os.fdopen(handle, "w") as stream:
-        stream.write(json.dumps(record, sort_keys=True) + "\n")
-        stream.flush()
-        os.fsync(stream.fileno())
-
-
 def dotenv_values(text: str) -> list[str]:
     """Values of dotenv text as the filter writes it."""
     values = []
@@ -300,45 +249,34 @@ def dotenv_values(text: str) -> list[str]:
 class Mask:
     """Takes secrets out of text: whole values, their lines, and the password inside a connection URL."""
 
-    def __init__(self, services: Iterable[ServiceWish]) -> None:
+    def __init__(self, services: Iterable[ServiceWish], more: Callable[[], Iterable[str]] = list) -> None:
+        self._values = [value for service in services for value in dotenv_values(service.secrets_env)]
+        self._more = more
+        self._words: list[str] | None = None
+
+    def _learn(self) -> list[str]:
+        """What to hide. Sealed values are opened only when there is a text to hide them in."""
         words: set[str] = set()
-        for service in services:
-            for value in dotenv_values(service.secrets_env):
-                words.update(
-                    [value, *value.splitlines(), *re.findall(r"[a-z][a-z0-9+.-]*://[^/@\s:]*:([^/@\s]+)@", value)]
-                )
-        self._words = sorted((word for word in words if len(word) >= SHORTEST_SECRET), key=len, reverse=True)
+        for value in (*self._values, *self._more()):
+            words.update([value, *value.splitlines(), *re.findall(r"[a-z][a-z0-9+.-]*://[^/@\s:]*:([^/@\s]+)@", value)])
+        return sorted((word for word in words if len(word) >= SHORTEST_SECRET), key=len, reverse=True)
 
     def __call__(self, text: str) -> str:
+        if not text:
+            return text
+        if self._words is None:
+            try:
+                self._words = self._learn()
+            except DeployError as error:
+                return f"(hidden, because its secrets cannot be told: {error})"
         for word in self._words:
             text = text.replace(word, HIDDEN)
         return text
 
 
-def container_problems(wish: Wish, known: Mapping[str, str], containers: Sequence[Mapping[str, Any]]) -> list[str]:
-    """How the running containers differ from the wish; containers as the engine lists them."""
-    problems = []
-    by_service: dict[str, list[Mapping[str, Any]]] = {}
-    for container in containers:
-        by_service.setdefault(str(container["Labels"].get("com.docker.compose.service")), []).append(container)
-    for service in wish.services:
-        mine = by_service.pop(service.name, [])
-        if len(mine) != 1:
-            problems.append(f"{service.name}: {'no container' if not mine else f'{len(mine)} containers'}")
-        elif mine[0]["Labels"].get(HASH_LABEL) != known.get(service.name):
-            problems.append(f"{service.name}: the container has another configuration")
-        elif mine[0]["State"] != "running":
-            problems.append(f"{service.name}: the container is {mine[0]['State']}")
-    problems += [f"{name}: not wanted any more" for name in sorted(by_service)]
-    return problems
-
-
 def diff_entry(path: Path, wish: FileWish) -> dict[str, str]:
     """One entry of Ansible's diff; secrets are named, not shown."""
-    try:
-        before = path.read_text(errors="replace")
-    except (FileNotFoundError, NotADirectoryError):
-        before = ""
+    before = (read_bytes(path) or b"").decode(errors="replace")
     after = wish.content.decode(errors="replace")
     if wish.secret:
         before, after = (SECRET_DIFF if before else ""), SECRET_DIFF

@@ -16,13 +16,15 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-#: Stands in the rendered project where the host puts a service's keyed hash; only the host has the key.
-HASH_PLACEHOLDER = "sapflux-hash-of-{name}"
-#: Label that carries the keyed hash over a service's definition and its secrets.
-HASH_LABEL = "com.sapflux.config-hash"
+from ansible_collections.sapflux.hosting.plugins.module_utils import _compose_doppler as cli
+
+#: What only the host knows when it starts a container: the slot it takes (`api-blue`), its port, the project's place.
+SLOT, PORT, BASE = "{sapflux:slot}", "{sapflux:port}", "{sapflux:base}"
 POSTGRES_SOCKET_DIR = "/run/postgresql"
 #: libpq and the drivers look here; on Debian it is the same directory.
 POSTGRES_SOCKET_TARGET = "/var/run/postgresql"
+#: Where a service finds the authority of the sites that it asks by their public names.
+CA_TARGET = "/etc/sapflux/ca.crt"
 DEFAULT_USER = "10001:10001"
 DEFAULT_SECRETS_PATH = "/run/secrets/env"
 TMPFS_DEFAULTS = "size=64m,mode=1777,noexec,nosuid,nodev"
@@ -34,6 +36,9 @@ _USER = re.compile(r"([0-9]{1,10})(?::([0-9]{1,10}))?")
 _HTTP_PATH = re.compile(r"/[A-Za-z0-9._~!$&'()*+,;=:@%/?-]*")
 _FILE_PATH = re.compile(r"(?:/[A-Za-z0-9._-]+)+")
 _TMPFS = re.compile(r"(?:/[A-Za-z0-9._-]+)+(?::[a-z0-9=,]+)?")
+_DATABASE = re.compile(r"[A-Za-z_][A-Za-z0-9_$-]{0,62}")
+_URL = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+(?:/[A-Za-z0-9._~/-]*)?")
+_DOPPLER_NAME = re.compile(r"[A-Z_][A-Z0-9_]*")
 _HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*")
 
 
@@ -43,7 +48,11 @@ class ComposeError(Exception):
 
 @dataclass(frozen=True)
 class Service:
-    """One service. Ports are TCP, memory is MB, times are seconds; `secrets` never appears in a repr."""
+    """One service. Ports are TCP, memory is MB, times are seconds; `secrets` never appears in a repr.
+
+    A service has two slots, blue on `host_port` and green on `standby_port`. Without `blue_green` they are never up
+    at the same time and share `host_port`.
+    """
 
     name: str
     image: str
@@ -53,6 +62,14 @@ class Service:
     health_timeout: int = 60
     ready_path: str = ""
     migrate_path: str = ""
+    migrate_irreversible: bool = False
+    standby_port: int = 0
+    blue_green: bool = True
+    drain_sql: str = ""
+    drain_database: str = ""
+    drain_timeout: int = 300
+    stop_grace: int = 30
+    assets: tuple[str, ...] = ()
     memory_mb: int = 256
     user: str = DEFAULT_USER
     read_only: bool = True
@@ -60,8 +77,15 @@ class Service:
     env: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     secrets_path: str = DEFAULT_SECRETS_PATH
+    doppler: Mapping[str, object] = field(default_factory=dict, repr=False)
     database_socket: bool = False
+    ca_file: str = ""
     extra_hosts: tuple[str, ...] = ()
+
+    @property
+    def ports(self) -> tuple[int, ...]:
+        """Loopback ports of its slots."""
+        return (self.host_port, self.standby_port) if self.blue_green else (self.host_port,)
 
     @property
     def uid(self) -> int:
@@ -122,6 +146,36 @@ def _environment(value: object, what: str, secret: bool = False) -> dict[str, st
     return texts
 
 
+def _sql(value: object, what: str) -> str:
+    """One statement, or nothing."""
+    if not isinstance(value, str) or "\0" in value:
+        raise ComposeError(f"{what} is a {type(value).__name__}; write a query as a text")
+    return str(value).strip()
+
+
+def _doppler(value: object, what: str) -> dict[str, object]:
+    """Where the secrets of a service are in Doppler; {} for none. The token is never repeated in an error."""
+    if not isinstance(value, Mapping):
+        raise ComposeError(f"{what} is a {type(value).__name__}; write a dictionary with a token")
+    if not value:
+        return {}
+    unknown = sorted(set(value) - {"token", "only", "api_host", "environment", "domain"})
+    if unknown:
+        raise ComposeError(
+            f"{what} has the unknown key {unknown[0]!r}; it knows token, only, api_host, environment, domain"
+        )
+    if not isinstance(value.get("token"), str) or cli.TOKEN.fullmatch(value["token"]) is None:
+        raise ComposeError(f"{what}.token is no token of Doppler; write a service token, which begins with dp.st.")
+    names = "names of secrets in capital letters"
+    return {
+        "token": str(value["token"]),
+        "only": list(_texts(value.get("only", []), f"{what}.only", _DOPPLER_NAME, names)),
+        "api_host": _text(value.get("api_host", cli.API_HOST), f"{what}.api_host", _URL, "a URL"),
+        "environment": str(value.get("environment", "")),
+        "domain": str(value.get("domain", "")),
+    }
+
+
 def _extra_hosts(value: object, what: str) -> tuple[str, ...]:
     """`name:address` entries; the address may be IPv6 or host-gateway."""
     if isinstance(value, (str, bytes)) or not isinstance(value, Sequence):
@@ -153,17 +207,28 @@ def parse_service(given: object, where: str) -> Service:
     if missing:
         raise ComposeError(f"{where} lacks {', '.join(missing)}")
     name = _text(given["name"], f"{where}.name", _NAME, "a short name of lower-case letters, digits and dashes")
+    host_port = _number(given["host_port"], f"service {name}: host_port", 1024, 65535)
     at = f"service {name}:"
     path = "a path beginning with /"
     return Service(
         name=name,
         image=_text(given["image"], f"{at} image", _IMAGE, "name@sha256:<64 hex digits>; a tag can change under you"),
         port=_number(given["port"], f"{at} port", 1, 65535),
-        host_port=_number(given["host_port"], f"{at} host_port", 1024, 65535),
+        host_port=host_port,
+        standby_port=_number(given.get("standby_port") or host_port + 1, f"{at} standby_port", 1024, 65535),
+        blue_green=_flag(given.get("blue_green", True), f"{at} blue_green"),
         health_path=_text(given.get("health_path", "/health"), f"{at} health_path", _HTTP_PATH, path),
         health_timeout=_number(given.get("health_timeout", 60), f"{at} health_timeout", 1, 3600),
         ready_path=_text(given.get("ready_path", ""), f"{at} ready_path", _HTTP_PATH, path, empty=True),
         migrate_path=_text(given.get("migrate_path", ""), f"{at} migrate_path", _HTTP_PATH, path, empty=True),
+        migrate_irreversible=_flag(given.get("migrate_irreversible", False), f"{at} migrate_irreversible"),
+        drain_sql=_sql(given.get("drain_sql", ""), f"{at} drain_sql"),
+        drain_database=_text(
+            given.get("drain_database", ""), f"{at} drain_database", _DATABASE, "the name of a database", empty=True
+        ),
+        drain_timeout=_number(given.get("drain_timeout", 300), f"{at} drain_timeout", 0, 86_400),
+        stop_grace=_number(given.get("stop_grace", 30), f"{at} stop_grace", 0, 3600),
+        assets=_texts(given.get("assets", []), f"{at} assets", _FILE_PATH, "an absolute path in the container"),
         memory_mb=_number(given.get("memory_mb", 256), f"{at} memory_mb", 16, 1_048_576),
         user=_text(given.get("user", DEFAULT_USER), f"{at} user", _USER, "numeric ids such as 10001:10001"),
         read_only=_flag(given.get("read_only", True), f"{at} read_only"),
@@ -178,21 +243,27 @@ def parse_service(given: object, where: str) -> Service:
         secrets_path=_text(
             given.get("secrets_path", DEFAULT_SECRETS_PATH), f"{at} secrets_path", _FILE_PATH, "an absolute path"
         ),
+        doppler=_doppler(given.get("doppler", {}), f"{at} doppler"),
         database_socket=_flag(given.get("database_socket", False), f"{at} database_socket"),
+        ca_file=_text(given.get("ca_file", ""), f"{at} ca_file", _FILE_PATH, "an absolute path", empty=True),
         extra_hosts=_extra_hosts(given.get("extra_hosts", []), f"{at} extra_hosts"),
     )
 
 
 def parse_services(given: object) -> list[Service]:
-    """All services; names and host ports must differ."""
+    """All services; names and ports must differ."""
     if isinstance(given, (str, bytes)) or not isinstance(given, Sequence):
         raise ComposeError(f"the services are a {type(given).__name__}; write a list")
     services = [parse_service(item, f"services[{number}]") for number, item in enumerate(given)]
-    for kind, values in (("name", [s.name for s in services]), ("host port", [str(s.host_port) for s in services])):
+    names = [service.name for service in services]
+    ports = [str(port) for service in services for port in service.ports]
+    for kind, values in (("name", names), ("host port", ports)):
         twice = sorted({value for value in values if values.count(value) > 1})
         if twice:
-            raise ComposeError(f"the {kind} {twice[0]} is given to two services; each needs its own")
+            raise ComposeError(f"the {kind} {twice[0]} is given to two services or slots; each needs its own")
     for service in services:
+        if service.drain_sql and not service.drain_database:
+            raise ComposeError(f"service {service.name}: drain_sql needs drain_database, the database it is asked in")
         both = sorted(set(service.env) & {*service.secrets, "SECRETS_FILE"})
         if both:
             raise ComposeError(f"service {service.name}: {both[0]} is set in env and by secrets; keep one of them")
@@ -228,39 +299,36 @@ def bridge_name(project: str) -> str:
     return f"br-{project[:6]}-{hashlib.sha256(project.encode()).hexdigest()[:5]}"
 
 
+def _bind(source: str, target: str) -> dict[str, object]:
+    """A read-only mount; a missing source is an error at start, not an empty directory made by the engine."""
+    return {
+        "type": "bind",
+        "source": source,
+        "target": target,
+        "read_only": True,
+        "bind": {"create_host_path": False},
+    }
+
+
 def _mounts(project: str, service: Service, run_dir: str) -> list[dict[str, object]]:
-    # create_host_path: false = a missing source is an error at start, not an empty directory made by the engine.
-    mounts: list[dict[str, object]] = []
+    """What a container sees of the host. Each slot has a secrets file of its own, because two releases have two."""
+    mounts = []
     if service.secrets:
-        source = f"{run_dir}/{project}/{service.name}.env"
-        mounts.append(
-            {
-                "type": "bind",
-                "source": source,
-                "target": service.secrets_path,
-                "read_only": True,
-                "bind": {"create_host_path": False},
-            }
-        )
+        mounts.append(_bind(f"{run_dir}/{project}/{SLOT}.env", service.secrets_path))
+    if service.doppler:
+        mounts.append(_bind(cli.CLI, cli.INSIDE))
+        mounts.append(_bind(f"{run_dir}/{project}/{SLOT}.doppler", cli.CONFIG_INSIDE))
     if service.database_socket:
-        mounts.append(
-            {
-                "type": "bind",
-                "source": POSTGRES_SOCKET_DIR,
-                "target": POSTGRES_SOCKET_TARGET,
-                "read_only": True,
-                "bind": {"create_host_path": False},
-            }
-        )
+        mounts.append(_bind(POSTGRES_SOCKET_DIR, POSTGRES_SOCKET_TARGET))
+    if service.ca_file:
+        mounts.append(_bind(f"{BASE}/ca.crt", CA_TARGET))
+    for number, path in enumerate(service.assets):
+        mounts.append(_bind(f"{BASE}/assets/{service.name}/{number}", path))
     return mounts
 
 
-def _labels(project: str, service: Service) -> dict[str, object]:
-    return {"com.sapflux.project": project, "com.sapflux.service": service.name}
-
-
 def service_definition(project: str, service: Service, run_dir: str) -> dict[str, object]:
-    """One service in Compose's words, everything but the label with the keyed hash."""
+    """One service in Compose's words. The host puts slot, port and directory in, and the label with the keyed hash."""
     environment = dict(service.env)
     if service.secrets:
         environment["SECRETS_FILE"] = service.secrets_path
@@ -277,16 +345,20 @@ def service_definition(project: str, service: Service, run_dir: str) -> dict[str
         "pids_limit": 256,
         "oom_score_adj": 500,
         "restart": "unless-stopped",
-        "stop_grace_period": "30s",
+        "stop_grace_period": f"{service.stop_grace}s",
         "logging": {"driver": "local", "options": {"max-size": "10m", "max-file": "3"}},
-        "ports": [f"127.0.0.1:{service.host_port}:{service.port}"],
-        "labels": _labels(project, service),
+        "ports": [f"127.0.0.1:{PORT}:{service.port}"],
+        "labels": {"com.sapflux.project": project, "com.sapflux.service": service.name},
     }
     optional: dict[str, object] = {
         "tmpfs": [path if ":" in path else f"{path}:{TMPFS_DEFAULTS}" for path in service.tmpfs],
+        # The host puts behind it what the image runs.
+        "entrypoint": cli.entrypoint() if service.doppler else [],
         "environment": environment,
         "volumes": _mounts(project, service, run_dir),
         "extra_hosts": list(service.extra_hosts),
+        # Only where two slots are never up together does the plain name mean one container.
+        "networks": {} if service.blue_green else {"default": {"aliases": [service.name]}},
     }
     definition.update({key: value for key, value in optional.items() if value})
     return definition
@@ -303,49 +375,40 @@ def _escaped(value: object) -> object:
     return value
 
 
-def project_document(project: str, services: Sequence[Service], run_dir: str) -> dict[str, object]:
-    """The whole Compose file as a dictionary; the keyed hashes are placeholders still."""
+def project_frame(project: str) -> dict[str, object]:
+    """The Compose file as a dictionary, but for its services: which slots there are is decided on the host."""
     if _NAME.fullmatch(project) is None:
         raise ComposeError(
             f"the project name is {project!r}; write a short name of lower-case letters, digits and dashes"
         )
-    rendered: dict[str, object] = {}
-    for service in services:
-        definition = service_definition(project, service, run_dir)
-        labels = {**_labels(project, service), HASH_LABEL: HASH_PLACEHOLDER.format(name=service.name)}
-        rendered[service.name] = _escaped({**definition, "labels": labels})
     options = {
         "com.docker.network.bridge.name": bridge_name(project),
         "com.docker.network.bridge.host_binding_ipv4": "127.0.0.1",
     }
-    return {
-        "name": project,
-        "services": rendered,
-        "networks": {"default": {"driver": "bridge", "driver_opts": options}},
-    }
+    return {"name": project, "networks": {"default": {"driver": "bridge", "driver_opts": options}}}
 
 
 def service_record(project: str, service: Service, run_dir: str) -> dict[str, object]:
-    """What the host must know of a service beside the Compose file: how to ask it, and what is hashed."""
-    return {
-        "name": service.name,
-        "image": service.image,
-        "definition": json.dumps(service_definition(project, service, run_dir), sort_keys=True),
-        "uid": service.uid,
-        "gid": service.gid,
-        "host_port": service.host_port,
-        "health_path": service.health_path,
-        "health_timeout": service.health_timeout,
-        "ready_path": service.ready_path,
-        "migrate_path": service.migrate_path,
-    }
+    """What the host must know of a service: its definition, how to ask it, how to let it go."""
+    told = (
+        "name image uid gid host_port standby_port blue_green health_path health_timeout ready_path migrate_path "
+        "migrate_irreversible memory_mb drain_sql drain_database drain_timeout stop_grace database_socket "
+        "ca_file"
+    )
+    record: dict[str, object] = {key: getattr(service, key) for key in told.split()}
+    record["assets"] = list(service.assets)
+    record["definition"] = json.dumps(_escaped(service_definition(project, service, run_dir)), sort_keys=True)
+    return record
 
 
 def packed_secrets(services: Sequence[Service]) -> str:
-    """Dotenv text of every service that has secrets, as one opaque string: base64 of a JSON object by service name.
+    """Secrets of all services as one opaque string: base64 of a JSON object of dotenv texts by service name.
+
+    Behind `doppler:` and a name is where that service's secrets are in Doppler, as JSON.
 
     Ansible logs a module's arguments on the host and hides values of `no_log` options by looking for them; inside of a
     list they are printed with escapes and not found. One word that is an option of its own is hidden whatever it holds.
     """
     texts = {service.name: dotenv(service.secrets) for service in services if service.secrets}
+    texts.update({f"doppler:{one.name}": json.dumps(one.doppler, sort_keys=True) for one in services if one.doppler})
     return base64.b64encode(json.dumps(texts, sort_keys=True).encode()).decode()

@@ -11,47 +11,57 @@ from __future__ import annotations
 import shutil
 from contextlib import suppress
 
-from ._compose_deploy import UP_TIMEOUT, Deployment, Outcome
+from ._compose_deploy import Deployment, Outcome
 from ._compose_host import DeployError, make_directories
+from ._compose_lock import guarded, refuse_locked
+from ._compose_project import UP_TIMEOUT
+from ._compose_state import read_deployed
 from ._docker_api import DockerError
 
 
 def leftovers(deployment: Deployment) -> list[str]:
-    """What of the project is still on the host; the record of releases stays and does not count."""
+    """What of the project is still on the host; the record of deployments stays and does not count."""
     layout = deployment.layout
     found = [str(path) for path in (layout.unit, layout.run) if path.exists()]
     if layout.base.exists():
-        kept = (layout.releases, layout.lock)
+        kept = (layout.receipts, layout.guard)
         found += sorted(str(path) for path in layout.base.iterdir() if path not in kept)
     # Where no engine answers there is no running container of ours; its files may still be there.
     with suppress(DockerError):
-        running = deployment.seams.engine.containers(deployment.wish.project)
+        running = deployment.seams.engine.containers(layout.project)
         found += [f"container {item['Names'][0].lstrip('/')}" for item in running]
     return found
 
 
 def remove(deployment: Deployment) -> Outcome:
-    """Take containers, network, unit, files and secrets away. Images, volumes and the record of releases stay."""
-    layout, project = deployment.layout, deployment.wish.project
+    """Take containers, network, unit, files and secrets away. Images, volumes and the record of deployments stay."""
+    layout, project = deployment.layout, deployment.layout.project
     found = leftovers(deployment)
     if not found:
-        return Outcome(False, "", [], [])
+        return Outcome(False, "", message=f"{project} is not here; nothing was done")
     make_directories(layout)
-    with deployment.locked():
+    with guarded(layout, deployment.seams):
+        refuse_locked(layout, deployment.seams, "")
+        now = read_deployed(layout)
         if layout.unit.exists():
-            deployment.systemctl("disable", "--now", layout.unit_name)
+            deployment.project.systemctl("disable", "--now", layout.unit_name)
             layout.unit.unlink()
-            deployment.systemctl("daemon-reload")
-        if layout.compose.exists() or any(item.startswith("container ") for item in found):
+            deployment.project.systemctl("daemon-reload")
+        if (layout.current / "compose.json").exists() or any(item.startswith("container ") for item in found):
             command = ["docker", "compose", "--ansi", "never", "--project-name", project, "down", "--remove-orphans"]
             ran = deployment.seams.run(command, UP_TIMEOUT)
             if ran.rc != 0:
                 last = ran.output.rstrip().splitlines()[-1:]
                 raise DeployError(f"the containers of {project} cannot be removed: {' '.join(last)}")
+        for service in now.wish.services if now else ():
+            layout.upstream(service.name).unlink(missing_ok=True)
+        layout.maintenance.unlink(missing_ok=True)
         shutil.rmtree(layout.run)
-        shutil.rmtree(layout.base / "secrets")
-        for path in (layout.compose, layout.good, layout.state, layout.key):
-            path.unlink(missing_ok=True)
-    if not layout.releases.exists():
+        for path in layout.base.iterdir():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            elif path not in (layout.receipts, layout.guard):
+                path.unlink()
+    if not layout.receipts.exists():
         shutil.rmtree(layout.base)
-    return Outcome(True, "", [f"{item} removed" for item in found], [])
+    return Outcome(True, "", [f"{item} removed" for item in found], message=f"{project} was removed")

@@ -1,4 +1,4 @@
-"""`python -m tests.bench noop`, `memory` (of the demo's host) and `data` (of hosts of its own): figures, as tables."""
+"""`python -m tests.bench noop`, `memory` (of the demo's host), `data` and `deploy` (of hosts of their own): figures."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from tests.bed import hosts, stage
 from tests.bed.shell import BedError, say, tell, text
 
-from . import data
+from . import data, deploy
 from .machines import PROFILED
 
 HOST = "demo"
@@ -104,8 +104,12 @@ def main() -> int:
     """Run one measurement; 1 = it could not be made, and why."""
     if sys.argv[1:2] == ["data"]:
         return _told(lambda: data.main(sys.argv[2:]))
+    if sys.argv[1:2] == ["deploy"]:
+        return _told(lambda: deploy.main(sys.argv[2:]))
     parser = argparse.ArgumentParser(prog="python -m tests.bench")
-    parser.add_argument("what", choices=["noop", "memory", "data"], help="data has options of its own: data --help")
+    parser.add_argument(
+        "what", choices=["noop", "memory", "data", "deploy"], help="data and deploy have options of their own"
+    )
     parser.add_argument("--runs", type=int, default=5)
     args = parser.parse_args()
     return _told(lambda: _of_the_demo(args.what, args.runs))

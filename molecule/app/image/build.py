@@ -1,7 +1,7 @@
-"""Build the test application twice, push both images to the bed's registry, and note their references by digest.
+"""Build the test application three times, push the images to the bed's registry, and note their references by digest.
 
 Run from the root as `PYTHONPATH=. python molecule/app/image/build.py FILE`.
-FILE gets the JSON object {"v1": reference, "v2": reference}.
+FILE gets the JSON object {"v1": reference, "v2": reference, "v3": reference}.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from tests.bed import sidecars
 from tests.bed.shell import run, text
 
 HERE = Path(__file__).resolve().parent
-VERSIONS = ("v1", "v2")
+VERSIONS = ("v1", "v2", "v3")
+#: Its image says that its migration cannot be undone.
+IRREVERSIBLE = "v3"
 
 
 def program(version: str, folder: Path) -> bytes:
@@ -45,14 +47,20 @@ def program(version: str, folder: Path) -> bytes:
 
 
 def image(version: str, content: bytes, folder: Path) -> str:
-    """An image that holds nothing but the program; returns its local tag."""
+    """An image that holds the program and one asset whose name is its version's; returns its local tag."""
     archive = folder / f"{version}.tar"
     with tarfile.open(archive, "w") as tar:
-        entry = tarfile.TarInfo("server")
-        entry.size, entry.mode = len(content), 0o755
-        tar.addfile(entry, io.BytesIO(content))
-    tag = f"sapflux-test-app:{version}"
-    run("docker", "import", "--change", 'ENTRYPOINT ["/server"]', "--change", "USER 10001:10001", str(archive), tag)
+        for name, mode, data in (("server", 0o755, content), (f"assets/{version}.js", 0o644, version.encode())):
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mode = len(data), mode
+            tar.addfile(entry, io.BytesIO(data))
+    # Two scenarios may do this at the same time.
+    tag = f"sapflux-test-app-{os.getpid()}:{version}"
+    changes = ['ENTRYPOINT ["/server"]', "USER 10001:10001"]
+    if version == IRREVERSIBLE:
+        changes.append("LABEL com.sapflux.migration=irreversible")
+    options = [word for change in changes for word in ("--change", change)]
+    run("docker", "import", *options, str(archive), tag)
     return tag
 
 

@@ -28,8 +28,20 @@ def container(host: Host, project: str = "shop") -> dict[str, Any]:
     return dict(json.loads(host.check_output(f"docker inspect {found[0]}"))[0])
 
 
-def get(host: Host, path: str, port: int = 18080) -> str:
-    """Body of an answer on the host's loopback port; fails for anything but 200."""
+def slot(host: Host) -> str:
+    """Name of the slot that serves."""
+    name = container(host)["Config"]["Labels"]["com.docker.compose.service"]
+    return str(name)
+
+
+def address(host: Host, project: str = "shop", service: str = "api") -> str:
+    """Where Caddy would find a service."""
+    return str(host.file(f"/etc/sapflux/upstreams/{project}-{service}").content_string)
+
+
+def get(host: Host, path: str, project: str = "shop", service: str = "api") -> str:
+    """Body of an answer of the slot that serves; fails for anything but 200."""
+    port = address(host, project, service).rpartition(":")[2]
     fetch = f"import urllib.request as r; print(r.urlopen('http://127.0.0.1:{port}{path}', timeout=10).read().decode())"
     return str(host.check_output(f'python3 -c "{fetch}"')).strip()
 
@@ -79,15 +91,15 @@ def test_the_container_can_do_little(host: Host) -> None:
 @pytest.mark.parametrize(
     ("controller", "wanted", "setting", "control", "limit", "support"),
     [
-        ("memory", "mem_limit: 64m", "Memory", "memory.max", 64 * 2**20, "MemoryLimit"),
-        ("pids", "pids_limit: 256", "PidsLimit", "pids.max", 256, "PidsLimit"),
+        ("memory", '"mem_limit": "64m"', "Memory", "memory.max", 64 * 2**20, "MemoryLimit"),
+        ("pids", '"pids_limit": 256', "PidsLimit", "pids.max", 256, "PidsLimit"),
     ],
 )
 def test_limits_hold_as_far_as_the_kernel_can(
     host: Host, controller: str, wanted: str, setting: str, control: str, limit: int, support: str
 ) -> None:
     """On a test host whose kernel keeps a controller to cgroup v1 Docker drops the limit, and says that it does."""
-    assert wanted in host.file(f"{BASE}/compose.yaml").content_string
+    assert wanted in host.file(f"{BASE}/current/compose.json").content_string
     asked_for = container(host)["HostConfig"][setting]
     if controller in host.file("/sys/fs/cgroup/cgroup.controllers").content_string.split():
         group = host.file(f"/proc/{process(host)['Pid']}/cgroup").content_string.strip().removeprefix("0::")
@@ -99,26 +111,31 @@ def test_limits_hold_as_far_as_the_kernel_can(
 
 
 def test_the_port_is_open_on_the_loopback_address_alone(host: Host) -> None:
-    listening = host.check_output("ss -Hlnt 'sport = :18080'").splitlines()
-    assert [line.split()[3] for line in listening] == ["127.0.0.1:18080"]
-    address = host.check_output("hostname -I").split()[0]
+    port = int(address(host).rpartition(":")[2])
+    listening = host.check_output(f"ss -Hlnt 'sport = :{port}'").splitlines()
+    assert [line.split()[3] for line in listening] == [f"127.0.0.1:{port}"]
+    outside = host.check_output("hostname -I").split()[0]
     with pytest.raises(OSError, match="refused"):
-        socket.create_connection((address, 18080), 5)
+        socket.create_connection((outside, port), 5)
 
 
 def test_secrets_reach_the_process_and_nobody_else(host: Host) -> None:
     assert get(host, "/secrets-sha256") == hashlib.sha256(dotenv()).hexdigest()
-    stored, given = host.file(f"{BASE}/secrets/api.env"), host.file(f"{RUN}/api.env")
-    assert (stored.user, stored.group, stored.mode) == ("root", "root", 0o600)
-    assert (given.uid, given.gid, given.mode) == (10001, 10001, 0o400)
+    name = f"{slot(host)}.env"
+    stored, given = host.file(f"{BASE}/current/secrets/{name}"), host.file(f"{RUN}/{name}")
+    for one in (stored, given):
+        assert (one.uid, one.gid, one.mode) == (10001, 10001, 0o400)
     assert stored.content == given.content == dotenv()
     for directory in (BASE, RUN):
         assert host.file(directory).mode == 0o700
 
 
 def test_no_secret_is_where_others_can_read_it(host: Host) -> None:
-    told = json.dumps(container(host)) + host.check_output("docker logs shop-api-1 2>&1")
-    told += host.file(f"{BASE}/compose.yaml").content_string + host.file(f"{BASE}/releases.jsonl").content_string
+    found = container(host)
+    told = json.dumps(found) + host.check_output(f"docker logs {found['Id']} 2>&1")
+    told += (
+        host.file(f"{BASE}/current/compose.json").content_string + host.file(f"{BASE}/releases.jsonl").content_string
+    )
     told += host.check_output(f"systemctl cat {UNIT}") + host.check_output("journalctl --no-pager --output=cat")
     told += host.check_output("cat /proc/[0-9]*/cmdline | tr '\\0' ' '")
     told += host.check_output("docker inspect --format '{{json .}}' $(docker image ls --quiet)")
@@ -129,7 +146,7 @@ def test_no_secret_is_where_others_can_read_it(host: Host) -> None:
     # Brackets, because sudo notes every command in the journal, where the markers are searched too.
     search = f"grep -rlE '[{SECRET[0]}]{SECRET[1:]}|[{PASSWORD[0]}]{PASSWORD[1:]}' /etc /var/lib/sapflux /run/sapflux"
     wide = host.check_output(search).split()
-    assert sorted(wide) == sorted([f"{BASE}/good.json", f"{BASE}/secrets/api.env", f"{RUN}/api.env"])
+    assert all(path.startswith((f"{BASE}/sets/", f"{BASE}/releases/", f"{RUN}/")) for path in wide), wide
     assert {host.file(path).mode for path in wide} <= {0o600, 0o400}
 
 
@@ -169,7 +186,7 @@ def test_an_image_that_cannot_be_pulled_stops_nothing(host: Host) -> None:
     result = apply({"molecule_image": IMAGES["v1"].split("@")[0] + "@sha256:" + "0" * 64})
     assert result.rc != 0
     assert "cannot be pulled" in result.output
-    assert "what ran before still runs" in result.output
+    assert "serves, as before" in result.output
     after = container(host)
     assert (after["Id"], after["State"]["StartedAt"]) == (before["Id"], before["State"]["StartedAt"])
     assert [entry["verdict"] for entry in releases(host)[lines:]] == ["refused"]
@@ -188,21 +205,23 @@ def test_a_tag_is_refused_before_the_host_is_asked(host: Host) -> None:
     ("behaviour", "said"),
     [
         ("exit", "did not become healthy: its container ends again and again"),
-        ("unhealthy", "no good answer within 20 s; GET http://127.0.0.1:18080/health says: 500 not well"),
-        ("unmigratable", "could not migrate: POST http://127.0.0.1:18080/admin/migrate says: 500"),
-        ("unready", "GET http://127.0.0.1:18080/ready says: 503 the database does not answer"),
+        ("unhealthy", "no good answer within 20 s; GET http://127.0.0.1:{port}/health says: 500 not well"),
+        ("unmigratable", "could not migrate: POST http://127.0.0.1:{port}/admin/migrate says: 500"),
+        ("unready", "GET http://127.0.0.1:{port}/ready says: 503 the database does not answer"),
     ],
 )
-def test_a_release_that_does_not_work_is_put_back(host: Host, behaviour: str, said: str) -> None:
+def test_a_release_that_does_not_work_never_serves(host: Host, behaviour: str, said: str) -> None:
     forget_migrations(host)
+    before = container(host)["Id"]
+    said = said.format(port=18081 if address(host).endswith("18080") else 18080)
     result = apply({"molecule_image": IMAGES["v2"], "molecule_behaviour": behaviour})
     text = " ".join(result.output.split())
     assert result.rc != 0
     assert said in text
     assert "server v2" in text, "the log of the container is part of the error"
-    assert "was put back and runs" in text
+    assert "serves, as before" in text
     assert "marker-of" not in text
-    assert get(host, "/health") == "v1"
+    assert (container(host)["Id"], get(host, "/health")) == (before, "v1")
     assert releases(host)[-1]["verdict"] == "failed"
     assert apply({}, "--check").changed == 0
 
@@ -219,7 +238,7 @@ def test_a_new_version_is_deployed_and_the_old_one_comes_back_without_a_migratio
 
 
 def test_a_stopped_container_is_started_again(host: Host) -> None:
-    host.check_output("docker stop shop-api-1")
+    host.check_output(f"docker stop {container(host)['Id']}")
     assert apply().changed == 1
     assert get(host, "/health") == "v1"
 
@@ -229,10 +248,11 @@ def test_the_unit_brings_back_what_a_reboot_takes(host: Host) -> None:
     assert not container(host)["State"]["Running"]
     host.check_output("rm -r /run/sapflux")
     host.check_output(f"systemctl start {UNIT}")
-    given = host.file(f"{RUN}/api.env")
+    given = host.file(f"{RUN}/{slot(host)}.env")
     assert (given.uid, given.mode, given.content) == (10001, 0o400, dotenv())
     deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and not host.run("ss -Hlnt 'sport = :18080' | grep -q .").succeeded:
+    port = address(host).rpartition(":")[2]
+    while time.monotonic() < deadline and not host.run(f"ss -Hlnt 'sport = :{port}' | grep -q .").succeeded:
         time.sleep(0.2)
     assert get(host, "/secrets-sha256") == hashlib.sha256(dotenv()).hexdigest()
 
@@ -259,7 +279,7 @@ def test_another_project_comes_and_goes_without_touching_the_first(host: Host) -
     first = container(host)["Id"]
     spare = {"name": "spare", "image": IMAGES["v2"], "port": 8080, "host_port": 18090, "memory_mb": 64}
     assert apply({"app_project": "spare", "app_services": [spare]}).rc == 0
-    assert get(host, "/health", 18090) == "v2"
+    assert get(host, "/health", "spare", "spare") == "v2"
     ways: list[dict[str, object]] = [{"app_services": []}, {"app_state": "absent", "app_services": [spare]}]
     for absent in ways:
         result = apply({"app_project": "spare", **absent})
@@ -270,4 +290,5 @@ def test_another_project_comes_and_goes_without_touching_the_first(host: Host) -
     assert set(host.file("/var/lib/sapflux/app/spare").listdir()) - {".lock"} == {"releases.jsonl"}
     assert not host.file("/etc/systemd/system/sapflux-app@spare.service").exists
     assert not host.file("/run/sapflux/app/spare").exists
+    assert not host.file("/etc/sapflux/upstreams/spare-spare").exists
     assert container(host)["Id"] == first

@@ -6,11 +6,11 @@ import json
 from typing import Any
 
 import pytest
-import yaml
 from ansible.errors import AnsibleFilterError
 from ansible_collections.sapflux.hosting.plugins.filter.compose import FilterModule, compose_project
-from ansible_collections.sapflux.hosting.plugins.module_utils._compose_host import dotenv_values, unpacked_secrets
+from ansible_collections.sapflux.hosting.plugins.module_utils._compose_host import dotenv_values
 from ansible_collections.sapflux.hosting.plugins.module_utils._compose_model import bridge_name, dotenv
+from ansible_collections.sapflux.hosting.plugins.module_utils._compose_wish import unpacked_secrets
 
 DIGEST = "sha256:" + "a" * 64
 MARKER = "s3cret-marker"
@@ -23,8 +23,7 @@ def service(**changes: Any) -> dict[str, Any]:
 
 def rendered(**changes: Any) -> dict[str, Any]:
     """Compose's view of one service."""
-    document = yaml.safe_load(str(compose_project([service(**changes)], "shop")["compose"]))
-    return dict(document["services"]["api"])
+    return dict(json.loads(record(**changes)["definition"]))
 
 
 def record(**changes: Any) -> dict[str, Any]:
@@ -53,18 +52,17 @@ def test_a_service_is_hardened_without_being_asked_to() -> None:
         "restart": "unless-stopped",
         "stop_grace_period": "30s",
         "logging": {"driver": "local", "options": {"max-size": "10m", "max-file": "3"}},
-        "ports": ["127.0.0.1:18080:8080"],
+        "ports": ["127.0.0.1:{sapflux:port}:8080"],
         "tmpfs": ["/tmp:size=64m,mode=1777,noexec,nosuid,nodev"],
         "labels": {
             "com.sapflux.project": "shop",
             "com.sapflux.service": "api",
-            "com.sapflux.config-hash": "sapflux-hash-of-api",
         },
     }
 
 
 def test_the_project_has_a_network_of_its_own() -> None:
-    document = yaml.safe_load(str(compose_project([service()], "shop")["compose"]))
+    document = json.loads(str(compose_project([service()], "shop")["compose"]))
     assert document["name"] == "shop"
     options = document["networks"]["default"]["driver_opts"]
     assert options["com.docker.network.bridge.name"] == "br-shop"
@@ -91,7 +89,7 @@ def test_secrets_are_not_in_the_compose_file_nor_in_what_the_hash_shows() -> Non
     assert container["volumes"] == [
         {
             "type": "bind",
-            "source": "/run/sapflux/app/shop/api.env",
+            "source": "/run/sapflux/app/shop/{sapflux:slot}.env",
             "target": "/run/secrets/env",
             "read_only": True,
             "bind": {"create_host_path": False},
@@ -103,6 +101,28 @@ def test_the_database_socket_is_mounted_only_when_asked_for() -> None:
     assert "volumes" not in rendered()
     mount = rendered(database_socket=True)["volumes"][0]
     assert (mount["source"], mount["target"]) == ("/run/postgresql", "/var/run/postgresql")
+
+
+def test_the_authority_is_a_copy_that_the_container_can_read() -> None:
+    (mount,) = rendered(ca_file="/var/lib/caddy/root.crt")["volumes"]
+    assert (mount["source"], mount["target"]) == ("{sapflux:base}/ca.crt", "/etc/sapflux/ca.crt")
+
+
+def test_assets_are_those_of_all_kept_releases() -> None:
+    (mount,) = rendered(assets=["/app/immutable"])["volumes"]
+    assert (mount["source"], mount["target"]) == ("{sapflux:base}/assets/api/0", "/app/immutable")
+
+
+def test_the_plain_name_of_a_service_means_one_container() -> None:
+    assert "networks" not in rendered()
+    assert rendered(blue_green=False)["networks"] == {"default": {"aliases": ["api"]}}
+
+
+def test_the_second_port_is_the_next_one_unless_said_otherwise() -> None:
+    assert record()["standby_port"] == 18081
+    assert record(standby_port=19000)["standby_port"] == 19000
+    one = compose_project([service(blue_green=False), service(name="web", host_port=18081)], "shop")
+    assert one["services"], "a service with one port takes one"
 
 
 def test_everything_that_can_be_said_of_a_service() -> None:
@@ -171,6 +191,15 @@ def test_a_secret_survives_the_dotenv_file(value: str) -> None:
         ({"memory_mb": 1}, "memory_mb is 1"),
         ({"user": "root"}, "numeric ids such as 10001:10001"),
         ({"read_only": "yes"}, "read_only is 'yes'; write true or false"),
+        ({"standby_port": 80}, "standby_port is 80; write a whole number from 1024"),
+        ({"blue_green": "no"}, "blue_green is 'no'; write true or false"),
+        ({"migrate_irreversible": 1}, "migrate_irreversible is 1"),
+        ({"drain_sql": ["SELECT 1"]}, "drain_sql is a list; write a query"),
+        ({"drain_sql": "SELECT 1"}, "drain_sql needs drain_database"),
+        ({"drain_database": "a b"}, "drain_database is 'a b'; write the name of a database"),
+        ({"drain_timeout": -1}, "drain_timeout is -1"),
+        ({"stop_grace": "long"}, "stop_grace is 'long'"),
+        ({"assets": ["assets"]}, r"assets\[0\] is 'assets'; write an absolute path in the container"),
         ({"tmpfs": "/tmp"}, "tmpfs is a str; write a list"),
         ({"tmpfs": ["tmp"]}, r"tmpfs\[0\] is 'tmp'"),
         ({"env": ["A=1"]}, "env is a list; write a dictionary"),
@@ -205,7 +234,8 @@ def test_a_refused_secret_is_not_shown(value: object) -> None:
         ([1], "shop", r"services\[0\] is a int"),
         ([{"name": "api"}], "shop", r"services\[0\] lacks image, port, host_port"),
         ([service(), service(host_port=18082)], "shop", "the name api is given to two services"),
-        ([service(), service(name="web")], "shop", "the host port 18080 is given to two services"),
+        ([service(), service(name="web")], "shop", "the host port 18080 is given to two services or slots"),
+        ([service(), service(name="web", host_port=18081)], "shop", "the host port 18081 is given to two"),
         ([service()], "Shop", "the project name is 'Shop'"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,10 @@ import pytest
 import yaml
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.testing import patch_module_args
+from ansible_collections.sapflux.hosting.plugins.doc_fragments._compose import ModuleDocFragment
 from ansible_collections.sapflux.hosting.plugins.module_utils import _compose_seams
-from ansible_collections.sapflux.hosting.plugins.module_utils._compose_host import ServiceWish
-from ansible_collections.sapflux.hosting.plugins.modules import compose_project
+from ansible_collections.sapflux.hosting.plugins.module_utils._compose_wish import ServiceWish
+from ansible_collections.sapflux.hosting.plugins.modules import compose_project, compose_release
 
 MARKER = "s3cret-marker"
 
@@ -33,12 +35,13 @@ def call(
     }
     arguments = {
         "project": "unit-test",
-        "compose": "services: {}\n",
+        "compose": "{}",
         "unit": "[Unit]\n",
         "services": [service],
         "secrets": base64.b64encode(json.dumps({"api": f"TOKEN='{MARKER}'\n"}).encode()).decode(),
         "base_dir": str(tmp_path / "lib"),
         "run_dir": str(tmp_path / "run"),
+        "upstream_dir": str(tmp_path / "etc/upstreams"),
         "docker_socket": str(tmp_path / "docker.sock"),
         "_ansible_check_mode": check,
         "_ansible_diff": True,
@@ -56,7 +59,7 @@ def test_check_mode_on_a_host_without_docker_predicts_and_writes_nothing(
     result, printed = call(tmp_path, capsys, check=True)
     assert (result["changed"], result["release"], result["migrated"]) == (True, "", [])
     assert "Docker does not answer yet" in result["reasons"]
-    assert {Path(entry["after_header"]).name for entry in result["diff"]} >= {"compose.yaml", "api.env"}
+    assert {Path(entry["after_header"]).name for entry in result["diff"]} >= {"compose.json", "api-blue.env"}
     assert MARKER not in printed
     assert list(tmp_path.iterdir()) == []
 
@@ -97,18 +100,30 @@ def test_absent_on_a_host_that_never_had_it(tmp_path: Path, capsys: pytest.Captu
     assert list(tmp_path.iterdir()) == []
 
 
-def test_options_and_documentation_agree() -> None:
-    documented = yaml.safe_load(compose_project.DOCUMENTATION)["options"]
-    spec = compose_project.ARGUMENT_SPEC
+@pytest.mark.parametrize("module", [compose_project, compose_release])
+def test_options_and_documentation_agree(module: Any) -> None:
+    documented = yaml.safe_load(module.DOCUMENTATION)["options"]
+    documented.update(yaml.safe_load(ModuleDocFragment.DOCUMENTATION)["options"])
+    agree(documented, module.ARGUMENT_SPEC)
+
+
+def agree(documented: dict[str, Any], spec: dict[str, Any]) -> None:
+    """Documented and real options are the same, at every depth."""
     assert set(documented) == set(spec)
-    services = documented["services"]["suboptions"]
-    assert set(services) == set(compose_project.SERVICE_OPTIONS)
-    assert set(services) | {"secrets_env"} == set(ServiceWish.__dataclass_fields__)
-    for told, meant in [(documented, spec), (services, compose_project.SERVICE_OPTIONS)]:
-        for name, option in meant.items():
-            assert told[name]["type"] == option["type"], name
-            assert told[name].get("default") == option.get("default"), name
-            assert told[name].get("required", False) == option.get("required", False), name
+    for name, option in spec.items():
+        told = documented[name]
+        assert told["type"] == option["type"], name
+        assert told.get("default") == option.get("default"), name
+        assert told.get("required", False) == option.get("required", False), name
+        assert told.get("choices") == option.get("choices"), name
+        if "options" in option:
+            agree(told["suboptions"], option["options"])
+
+
+def test_the_services_of_the_module_are_those_of_a_wish() -> None:
+    assert set(compose_project.SERVICE_OPTIONS) | {"secrets_env", "secret_files"} == set(
+        ServiceWish.__dataclass_fields__
+    )
 
 
 def test_programs_run_without_the_environment_of_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,3 +143,38 @@ def test_a_closed_port_is_an_answer() -> None:
     answer = _compose_seams.ask(1, "GET", "/health", 1)
     assert (answer.status, answer.good) == (0, False)
     assert "refused" in str(answer)
+
+
+def test_what_is_given_to_a_program_arrives_on_its_stdin() -> None:
+    assert _compose_seams.run_program(["cat"], 10, "a question").output == "a question"
+
+
+def test_open_connections_to_a_port_are_counted() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        assert (_compose_seams.connections(port), _compose_seams.listening(port)) == (0, True)
+        # listening() has knocked; what it left behind is taken off the queue.
+        server.accept()[0].close()
+        with socket.create_connection(("127.0.0.1", port)):
+            assert _compose_seams.connections(port) == 1
+    assert not _compose_seams.listening(port)
+
+
+def test_a_connection_that_is_being_closed_does_not_count() -> None:
+    table = (
+        "  sl  local_address rem_address   st\n"
+        "   0: 0100007F:46A0 00000000:0000 0A\n"
+        "   1: 0100007F:C350 0100007F:46A0 01\n"
+        "   2: 0100007F:C351 0100007F:46A0 06\n"
+        "   3: 0100007F:46A0 0100007F:C350 01\n"
+    )
+    assert _compose_seams.established(table, 18080) == 1
+
+
+def test_memory_and_disk_of_this_machine(tmp_path: Path) -> None:
+    assert _compose_seams.available_mb() > 0
+    assert _compose_seams.free_mb(str(tmp_path / "not/there/yet")) > 0
+
+
+def test_a_web_server_that_is_not_there_is_an_answer() -> None:
+    assert _compose_seams.edge("127.0.0.1", 1, "api.example.org", "/health").status == 0
