@@ -21,15 +21,17 @@ options:
     type: list
     elements: str
   provider:
-    description: V(file) reads a YAML mapping of names to texts.
+    description:
+      - V(file) reads a YAML mapping of names to texts.
+      - V(doppler) asks Doppler once a run, with the token of the environment variable E(DOPPLER_TOKEN), as
+        P(sapflux.hosting.doppler#lookup) does. Its other variables hold too.
     type: str
-    choices: [file]
+    choices: [file, doppler]
     default: file
   file:
     description:
-      - Path of that file. Its mode must be 0640 or tighter.
+      - Path of that file. Its mode must be 0640 or tighter. Needed with O(provider=file).
     type: str
-    required: true
 """
 
 EXAMPLES = r"""
@@ -52,6 +54,7 @@ import os
 from typing import Any
 
 from ansible.errors import AnsibleLookupError
+from ansible.plugins.loader import lookup_loader
 from ansible.plugins.lookup import LookupBase
 from ansible_collections.sapflux.hosting.plugins.module_utils import _secrets
 
@@ -78,6 +81,12 @@ class LookupModule(LookupBase):  # type: ignore[misc]
     def run(self, terms: list[str], variables: dict[str, Any] | None = None, **kwargs: Any) -> list[Any]:
         """Answer all secrets, or those of ``terms``. Raises ``AnsibleLookupError`` naming all that are missing."""
         self.set_options(var_options=variables, direct=kwargs)
+        if self.get_option("provider") == "doppler":
+            doppler = lookup_loader.get("sapflux.hosting.doppler", loader=self._loader, templar=self._templar)
+            found: list[Any] = doppler.run(terms, variables=variables)
+            return found
+        if not self.get_option("file"):
+            raise AnsibleLookupError("the provider file needs the path of a file; write secrets.file")
         try:
             secrets = secrets_of(str(self.get_option("provider")), str(self.get_option("file")))
             if not terms:

@@ -57,7 +57,7 @@ def resolve(value: Any, secrets: Mapping[str, str]) -> Any:
     if missing:
         them = "it" if len(missing) == 1 else "them"
         names = ", ".join(sorted(missing))
-        raise SecretError(f"the secret store has no {names}; add {them} to the file that secrets.file names")
+        raise SecretError(f"the secret store has no {names}; add {them} where secrets.provider says")
     return resolved
 
 
