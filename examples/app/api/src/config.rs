@@ -11,7 +11,9 @@ use sqlx::postgres::PgConnectOptions;
 use tracing_subscriber::filter::Targets;
 use url::Url;
 
+use crate::auth::settings::AuthSettings;
 use crate::dotenv;
+use crate::origins::Origins;
 
 /// Largest request body in bytes where `SAPFLUX_BODY_LIMIT_BYTES` does not say otherwise.
 pub const DEFAULT_BODY_LIMIT: usize = 10 * 1024 * 1024;
@@ -115,6 +117,10 @@ pub struct S3Config {
 pub struct Config {
     pub database: PgConnectOptions,
     pub s3: S3Config,
+    /// Who may ask for what.
+    pub auth: AuthSettings,
+    /// Whose pages may ask from a browser.
+    pub origins: Origins,
     /// Commit the program was built from, `unknown` if nobody said.
     pub commit: String,
     /// Largest request body, in bytes.
@@ -136,6 +142,8 @@ impl fmt::Debug for Config {
             .field("database_name", &self.database.get_database())
             .field("database_user", &self.database.get_username())
             .field("s3", &self.s3)
+            .field("auth", &self.auth)
+            .field("origins", &self.origins)
             .field("commit", &self.commit)
             .field("body_limit", &self.body_limit)
             .field("log", &self.log.to_string())
@@ -173,6 +181,9 @@ impl Config {
         Ok(Self {
             database: database(text("DATABASE_URL"))?,
             s3,
+            auth: AuthSettings::read(|key| environment.get(key)).map_err(ConfigError)?,
+            origins: Origins::parse("SAPFLUX_ORIGINS", environment.get("SAPFLUX_ORIGINS").unwrap_or_default())
+                .map_err(ConfigError)?,
             commit: environment.get("SAPFLUX_GIT_COMMIT_HASH").unwrap_or("unknown").to_owned(),
             body_limit: body_limit(environment.get("SAPFLUX_BODY_LIMIT_BYTES"))?,
             log: log_targets(environment.get("RUST_LOG").unwrap_or("info"))?,
@@ -273,6 +284,7 @@ mod tests {
         assert!(!config.s3.force_path_style);
         assert_eq!(config.body_limit, 10 * 1024 * 1024);
         assert_eq!(config.commit, "unknown");
+        assert_eq!(config.auth, AuthSettings::default());
     }
 
     #[test]
@@ -331,6 +343,7 @@ mod tests {
             ("S3_FORCE_PATH_STYLE", "maybe"),
             ("SAPFLUX_BODY_LIMIT_BYTES", "10M"),
             ("SAPFLUX_BODY_LIMIT_BYTES", "0"),
+            ("SAPFLUX_ORIGINS", "map.example.org"),
             ("RUST_LOG", "info,=loud"),
         ] {
             let message = config(&[(key, value)]).expect_err(value).to_string();

@@ -1,7 +1,7 @@
 //! What a client is told when a request fails, and what the log is told.
 
 use axum::Json;
-use axum::http::StatusCode;
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
@@ -10,24 +10,32 @@ use crate::store::StoreError;
 /// SQLSTATE of a query on a table that does not exist.
 const UNDEFINED_TABLE: &str = "42P01";
 
-/// A failed request. `message` goes to the client as `{"error": message}`, `detail` to the log alone.
+/// A failed request. `message` goes to the client as the detail of a problem (RFC 9457), `detail` to the log alone.
 #[derive(Debug)]
 pub struct ApiError {
     pub status: StatusCode,
     pub message: String,
     pub detail: Option<String>,
+    header: Option<(HeaderName, HeaderValue)>,
 }
 
 impl ApiError {
     pub fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Self { status, message: message.into(), detail: None }
+        Self { status, message: message.into(), detail: None, header: None }
     }
 
     pub fn bad_request(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, message)
     }
 
-    fn with_detail(mut self, detail: impl ToString) -> Self {
+    /// Say something to the client's program besides, as `WWW-Authenticate` does.
+    pub fn with_header(mut self, name: HeaderName, value: impl ToString) -> Self {
+        // Every value of ours is plain ASCII.
+        self.header = HeaderValue::from_str(&value.to_string()).ok().map(|value| (name, value));
+        self
+    }
+
+    pub fn with_detail(mut self, detail: impl ToString) -> Self {
         self.detail = Some(detail.to_string());
         self
     }
@@ -69,6 +77,11 @@ impl IntoResponse for ApiError {
         if let Some(detail) = &self.detail {
             tracing::error!(status = self.status.as_u16(), error = self.message, detail, "request failed");
         }
-        (self.status, Json(json!({ "error": self.message }))).into_response()
+        let title = self.status.canonical_reason().unwrap_or("Error");
+        let problem = json!({ "title": title, "status": self.status.as_u16(), "detail": self.message });
+        let media_type = [(header::CONTENT_TYPE, "application/problem+json")];
+        let mut response = (self.status, media_type, Json(problem)).into_response();
+        response.headers_mut().extend(self.header);
+        response
     }
 }

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
-use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
+use axum::extract::{DefaultBodyLimit, Extension, Path, Query, Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -17,10 +17,13 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use sqlx::postgres::{PgConnectOptions, PgPool};
 
+use crate::auth::token::Identity;
+use crate::auth::{Auth, guard};
 use crate::bbox::Bbox;
 use crate::config::Config;
 use crate::error::ApiError;
 use crate::observations::{self, FeatureCollection, NewObservation};
+use crate::origins::{self, Origins};
 use crate::store::ObjectStore;
 use crate::{VERSION, db, readiness};
 
@@ -29,6 +32,8 @@ pub struct App {
     pool: PgPool,
     database: PgConnectOptions,
     store: ObjectStore,
+    auth: Auth,
+    origins: Arc<Origins>,
     commit: String,
     body_limit: usize,
     in_flight: AtomicUsize,
@@ -41,6 +46,8 @@ impl App {
             pool: db::lazy_pool(&config.database),
             database: config.database.clone(),
             store: ObjectStore::new(&config.s3)?,
+            auth: Auth::new(&config.auth)?,
+            origins: Arc::new(config.origins.clone()),
             commit: config.commit.clone(),
             body_limit: config.body_limit,
             in_flight: AtomicUsize::new(0),
@@ -50,6 +57,11 @@ impl App {
     /// Requests that are being answered right now.
     pub fn in_flight(&self) -> usize {
         self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Who may ask for what.
+    pub fn auth(&self) -> &Auth {
+        &self.auth
     }
 
     /// Let go of the database connections.
@@ -67,9 +79,12 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/admin/migrate", post(migrate))
         .route("/observations", post(create).get(list))
         .route("/observations/{id}", get(show))
+        .route("/me", get(me))
+        .route_layer(middleware::from_fn_with_state(app.clone(), guard))
         .fallback(no_such_route)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(DefaultBodyLimit::max(body_limit))
+        .layer(middleware::from_fn_with_state(app.origins.clone(), origins::share))
         .layer(middleware::from_fn_with_state(app.clone(), log_request))
         .with_state(app)
 }
@@ -88,10 +103,8 @@ async fn migrate(State(app): State<Arc<App>>) -> Result<Json<Value>, ApiError> {
     // In a task of its own, so that a client which hangs up does not stop a migration half-way.
     let database = app.database.clone();
     let migration = tokio::spawn(async move { db::migrate(&database).await });
-    let failed = |detail: String| ApiError {
-        status: StatusCode::INTERNAL_SERVER_ERROR,
-        message: "the migrations failed: see the log".to_owned(),
-        detail: Some(detail),
+    let failed = |detail: String| {
+        ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "the migrations failed: see the log").with_detail(detail)
     };
     let applied = match migration.await {
         Ok(Ok(applied)) => applied,
@@ -172,6 +185,19 @@ async fn show(State(app): State<Arc<App>>, id: Result<Path<i64>, PathRejection>)
     let payload: Box<RawValue> = serde_json::from_slice(&payload)
         .map_err(|_| ApiError::new(StatusCode::BAD_GATEWAY, "the object store returned a damaged payload"))?;
     Ok(geojson(&observation.into_feature(Some(payload))))
+}
+
+/// Whose session it is; a client finds out whether its token is taken, and for how long.
+async fn me(State(app): State<Arc<App>>, identity: Option<Extension<Identity>>) -> Json<Value> {
+    Json(match identity {
+        Some(Extension(identity)) => json!({
+            "sign_in": true,
+            "subject": identity.subject,
+            "roles": identity.roles,
+            "expires_at": identity.expires_at,
+        }),
+        None => json!({ "sign_in": app.auth.is_on() }),
+    })
 }
 
 fn geojson(body: &impl Serialize) -> Response {

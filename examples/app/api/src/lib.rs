@@ -4,8 +4,10 @@
 //! S3-compatible bucket, named after its content. The library holds everything but the process itself, so that the
 //! tests drive the real router.
 
+pub mod auth;
 pub mod bbox;
 pub mod cli;
+pub mod client;
 pub mod config;
 pub mod db;
 pub mod dotenv;
@@ -14,6 +16,7 @@ pub mod healthcheck;
 pub mod http;
 pub mod logging;
 pub mod observations;
+pub mod origins;
 pub mod readiness;
 pub mod server;
 pub mod store;

@@ -8,18 +8,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::{Method, Request, StatusCode, Uri, header};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rusty_s3::{Bucket, Credentials, S3Action, UrlStyle};
 use sha2::{Digest, Sha256};
 
+use crate::client::{self, Client, causes};
 use crate::config::S3Config;
 
 /// A signature is used at once; this covers a clock that is a little off.
 const SIGNATURE_VALID_FOR: Duration = Duration::from_secs(300);
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// For all attempts of a request together: less than a stopping server waits for its requests.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 /// Pauses between the attempts; there is one attempt more than there are pauses.
@@ -66,7 +62,7 @@ impl StoreError {
 pub struct ObjectStore {
     bucket: Bucket,
     credentials: Credentials,
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    client: Client,
 }
 
 /// The key under which `payload` is stored: `observations/` and its SHA-256 in hexadecimal.
@@ -85,23 +81,7 @@ impl ObjectStore {
             Some(token) => Credentials::new_with_token(key, secret, token.expose()),
             None => Credentials::new(key, secret),
         };
-        let mut tcp = HttpConnector::new();
-        tcp.enforce_http(false);
-        tcp.set_nodelay(true);
-        tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
-        let tls = HttpsConnectorBuilder::new()
-            .with_native_roots()
-            .map_err(|error| {
-                format!("no trusted certificate authorities ({error}): install ca-certificates or set SSL_CERT_FILE")
-            })?
-            .https_or_http()
-            .enable_http1()
-            .wrap_connector(tcp);
-        let client = Client::builder(TokioExecutor::new())
-            .pool_idle_timeout(Duration::from_secs(30))
-            .pool_timer(TokioTimer::new())
-            .build(tls);
-        Ok(Self { bucket, credentials, client })
+        Ok(Self { bucket, credentials, client: client::new()? })
     }
 
     /// Whether the bucket exists and may be used: one attempt, for whoever waits for the answer.
@@ -164,13 +144,6 @@ impl ObjectStore {
             Err(error) => Err(transport(causes(error.as_ref()))),
         }
     }
-}
-
-/// An error with all that caused it: the outermost alone says "client error (Connect)".
-fn causes(error: &(dyn std::error::Error + 'static)) -> String {
-    let chain: Vec<String> =
-        std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect();
-    chain.join(": ")
 }
 
 #[cfg(test)]

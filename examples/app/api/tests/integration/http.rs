@@ -30,13 +30,12 @@ async fn health_needs_nothing() {
 #[tokio::test]
 async fn unknown_routes_and_methods_are_json_too() {
     let app = detached();
-    let (status, _, body) = ask(&app, get("/nowhere")).await;
-    assert_eq!((status, body), (StatusCode::NOT_FOUND, json!({ "error": "there is no /nowhere" })));
+    let (status, media_type, body) = ask(&app, get("/nowhere")).await;
+    assert_eq!((status, media_type.as_str()), (StatusCode::NOT_FOUND, "application/problem+json"));
+    assert_eq!(body, json!({ "title": "Not Found", "status": 404, "detail": "there is no /nowhere" }));
     let (status, _, body) = ask(&app, get("/admin/migrate")).await;
-    assert_eq!(
-        (status, body),
-        (StatusCode::METHOD_NOT_ALLOWED, json!({ "error": "/admin/migrate does not take GET" }))
-    );
+    assert_eq!(status, StatusCode::METHOD_NOT_ALLOWED);
+    assert_eq!(body["detail"], json!("/admin/migrate does not take GET"));
 }
 
 #[tokio::test]
@@ -55,7 +54,7 @@ async fn bad_listings_are_refused_before_the_database_is_asked() {
     ] {
         let (status, _, body) = ask(&app, get(&format!("/observations?{query}"))).await;
         assert_eq!(status, StatusCode::BAD_REQUEST, "{query}: {body}");
-        let message = body["error"].as_str().expect("a message");
+        let message = body["detail"].as_str().expect("a message");
         assert!(message.contains(words), "{query}: {message}");
     }
 }
@@ -81,7 +80,7 @@ async fn bad_submissions_are_refused_before_anything_is_stored() {
     ] {
         let (status, _, answer) = ask(&app, post_json("/observations", body.clone())).await;
         assert_eq!(status, StatusCode::BAD_REQUEST, "{body}: {answer}");
-        let message = answer["error"].as_str().expect("a message");
+        let message = answer["detail"].as_str().expect("a message");
         assert!(message.contains(words), "{body}: {message}");
     }
     assert_eq!(store.requests.lock().expect("lock").len(), 0);
@@ -96,10 +95,8 @@ async fn a_body_that_is_no_json_or_too_large_is_refused() {
 
     let large = OBSERVATION.replace("{\"a\":1}", &format!("\"{}\"", "x".repeat(5000)));
     let (status, _, body) = ask(&app, post_json("/observations", large)).await;
-    assert_eq!(
-        (status, body),
-        (StatusCode::PAYLOAD_TOO_LARGE, json!({ "error": "the body is larger than 4096 bytes" }))
-    );
+    assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE);
+    assert_eq!(body["detail"], json!("the body is larger than 4096 bytes"));
 }
 
 #[tokio::test]
@@ -118,7 +115,7 @@ async fn the_payload_is_stored_first_and_a_dead_database_is_said() {
     let app = app(&config(refusing(), addr));
     let (status, _, body) = ask(&app, post_json("/observations", OBSERVATION)).await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
-    assert_eq!(body, json!({ "error": "the database does not answer: try again later" }));
+    assert_eq!(body["detail"], json!("the database does not answer: try again later"));
     let objects = store.objects.lock().expect("lock");
     let key = "observations/015abd7f5cc57a2dd94b7590f04ad8084273905ee33ec5cebeae62276a97f862";
     assert_eq!(objects.get(key).map(|object| &object[..]), Some(&b"{\"a\":1}"[..]), "{:?}", objects.keys());
@@ -128,7 +125,7 @@ async fn the_payload_is_stored_first_and_a_dead_database_is_said() {
 async fn a_dead_object_store_is_said() {
     let (status, _, body) = ask(&detached(), post_json("/observations", OBSERVATION)).await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
-    assert_eq!(body, json!({ "error": "the object store does not answer: try again later" }));
+    assert_eq!(body["detail"], json!("the object store does not answer: try again later"));
 }
 
 #[tokio::test]
@@ -176,5 +173,14 @@ async fn readiness_answers_in_time_when_nobody_else_does() {
 async fn a_failed_migration_is_said_without_its_cause() {
     let (status, _, body) = ask(&detached(), post_json("/admin/migrate", "")).await;
     assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
-    assert_eq!(body, json!({ "error": "the migrations failed: see the log" }));
+    assert_eq!(body["detail"], json!("the migrations failed: see the log"));
+}
+
+#[tokio::test]
+async fn without_a_sign_in_service_nobody_is_asked_who_they_are() {
+    let app = detached();
+    let (status, _, body) = ask(&app, get("/me")).await;
+    assert_eq!((status, body), (StatusCode::OK, json!({ "sign_in": false })));
+    let (status, _, _) = ask(&app, post_json("/observations", "{}")).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
 }
