@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Collection
 from typing import Any
 
-from ansible.errors import AnsibleActionFail
+from ansible.errors import AnsibleActionFail, AnsibleLookupError
 from ansible.plugins.action import ActionBase, VariableLayer
+from ansible.plugins.loader import lookup_loader
 from ansible_collections.sapflux.hosting.plugins.module_utils import _secrets
 from ansible_collections.sapflux.hosting.plugins.module_utils import _site_validate as validation
 from ansible_collections.sapflux.hosting.plugins.module_utils._site_cloudflare import made_secrets
@@ -18,20 +19,27 @@ from ansible_collections.sapflux.hosting.plugins.module_utils._site_schema impor
 from ansible_collections.sapflux.hosting.plugins.module_utils._site_source import locate, with_lines
 
 
-def check_secrets(document: Any, made: Iterable[str] = ()) -> tuple[list[Problem], int]:
+def check_secrets(
+    document: Any, doppler: Callable[[], dict[str, str]], made: Collection[str], before: bool
+) -> tuple[list[Problem], int]:
     """Problems with the secret store and with what the document takes from it, and how many names it holds.
 
-    Names in ``made`` may be missing still.
+    Names in ``made`` may be missing ``before`` the clouds have made them.
     """
     usable, _problems = validation.usable_parts(document)
     section = usable.get("secrets") or {}
-    if not section.get("provider") or not section.get("file"):
-        return [], 0
     try:
-        secrets = _secrets.load(section["provider"], section["file"])
+        if section.get("provider") == "doppler":
+            secrets = doppler()
+        elif section.get("provider") and section.get("file"):
+            secrets = _secrets.load(section["provider"], section["file"])
+        else:
+            return [], 0
     except _secrets.SecretError as error:
         return [Problem("site.secrets.file", "", str(error), "")], 0
-    return validation.validate_secrets(document, secrets, made), len(secrets)
+    except AnsibleLookupError as error:
+        return [Problem("site.secrets.provider", "doppler", f"cannot be read: {error}", "")], 0
+    return validation.validate_secrets(document, secrets, made, before=before), len(secrets)
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]
@@ -56,8 +64,10 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         problems += validation.validate(document)
         file_problems, files = validation.validate_files(document)
         # Which names those are can be said of a good document only.
-        made = made_secrets(complete(document)) if options["before_clouds"] and not problems else []
-        secret_problems, secrets = check_secrets(document, made)
+        made = [] if problems else made_secrets(complete(document))
+        secret_problems, secrets = check_secrets(
+            document, lambda: self._from_doppler(task_vars or {}), made, options["before_clouds"]
+        )
         problems += file_problems + secret_problems
         if problems:
             count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
@@ -76,3 +86,12 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             "secrets": secrets,
             "files": files,
         }
+
+    def _from_doppler(self, variables: dict[str, Any]) -> dict[str, str]:
+        """All secrets of the config; this download serves the tasks that follow.
+
+        What clouds gave in between is in there: a run that has downloaded before asks whether that still holds.
+        """
+        lookup = lookup_loader.get("sapflux.hosting.doppler", loader=self._loader, templar=self._templar)
+        values: dict[str, str] = lookup.run([], variables=variables, fresh=True)[0]
+        return values

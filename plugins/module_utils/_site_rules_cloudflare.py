@@ -127,7 +127,7 @@ def _try(path: str, add: Add, attempt: Any) -> None:
     try:
         attempt()
     except CloudflareError as error:
-        reason, _, hint = str(error).partition("; ")
+        reason, _mark, hint = str(error).partition("; ")
         add(path, None, f"cannot be: {reason}", hint or "see `ansible-doc sapflux.hosting` for what the module takes")
 
 
@@ -187,6 +187,9 @@ def _kept(document: Document, add: Add) -> None:
                 path = f"site.cloudflare.buckets[{index}].{key}"
                 wanted.append((path, bucket.get(key), f"APP_S3_{key.upper()}"))
     wanted += [(path, value, "CADDY_CLOUDFLARE_TOKEN") for path, value in select(document, "cloudflare.tokens[].value")]
+    if wanted and (document.get("secrets") or {}).get("provider") == "doppler" and not _writes_doppler(document):
+        hint = 'write "${DOPPLER_WRITE_TOKEN}", a token that may write the config which the secrets are read from'
+        add("site.cloudflare.doppler.token", None, "is missing, so that keys made here could be kept nowhere", hint)
     seen: dict[str, str] = {}
     for path, value, example in wanted:
         name = edge.reference(value)
@@ -196,3 +199,7 @@ def _kept(document: Document, add: Add) -> None:
         elif name in seen:
             add(path, None, f"is kept as {name}, like {seen[name]}", "give each a name of its own")
         seen.setdefault(name, path)
+
+
+def _writes_doppler(document: Document) -> bool:
+    return bool(((document.get("cloudflare") or {}).get("doppler") or {}).get("token"))

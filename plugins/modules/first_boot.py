@@ -53,7 +53,7 @@ cloud_init:
   description: How cloud-init ended, V(done), V(disabled) or V(absent).
   type: str
   returned: always
-keys:
+host_keys:
   description: Public host keys of the server, the one in use first.
   type: list
   elements: str
@@ -160,7 +160,7 @@ def main() -> None:
             os.replace(f"{following}.pub", f"{key}.pub")
             module.run_command(["systemctl", "reload", "ssh.service"], check_rc=True)
     keys = [public(path) for path in (key, following) if os.path.exists(f"{path}.pub")]
-    module.exit_json(changed=changed, cloud_init=status, keys=keys)
+    module.exit_json(changed=changed, cloud_init=status, host_keys=keys)
 
 
 if __name__ == "__main__":

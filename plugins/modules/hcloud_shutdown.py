@@ -42,6 +42,10 @@ attributes:
   diff_mode:
     description: Will return details on what has changed (or possibly needs changing in check_mode), when in diff mode.
     support: none
+  action_group:
+    description: Use C(group/sapflux.hosting.hetzner) in C(module_defaults) to set defaults for these modules.
+    support: full
+    membership: [sapflux.hosting.hetzner]
 notes:
   - Runs where Ansible runs; say C(delegate_to=localhost) in a play on other hosts.
 """

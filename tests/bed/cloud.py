@@ -7,7 +7,7 @@ import ipaddress
 import json
 import tarfile
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from . import hosts, image
@@ -15,26 +15,39 @@ from .shell import run
 
 SEED = "/var/lib/cloud/seed/nocloud"
 SHUTDOWN_SECONDS = "60"
+TRUST = "cat >/usr/local/share/ca-certificates/sapflux-{number}.crt; update-ca-certificates >/dev/null 2>&1"
 
 
-def addresses() -> Iterator[str]:
-    """IPv4 addresses of the bed's network that Docker gives to nobody by itself."""
-    return (str(address) for address in ipaddress.IPv4Network(f"{hosts.PREFIX}.64.0/24").hosts())
+def addresses(block: int = 64) -> Iterator[str]:
+    """IPv4 addresses of the bed's network that Docker gives to nobody by itself; ``block`` is a test's own."""
+    return (str(address) for address in ipaddress.IPv4Network(f"{hosts.PREFIX}.{block}.0/24").hosts())
 
 
 class BedMachines:
-    """What ``tests.doubles.hetzner`` asks for. A server keeps its name and its addresses."""
+    """What ``tests.doubles.hetzner`` asks for. A server keeps its name and its addresses.
+
+    ``names`` are host names that its servers find, with their addresses; ``authorities`` are certificates, PEM, that
+    they trust, as if the world's DNS and every trust store knew them.
+    """
+
+    def __init__(self, names: Mapping[str, str] | None = None, authorities: Sequence[str] = ()) -> None:
+        self.names = dict(names or {})
+        self.authorities = authorities
 
     def create(self, server: dict[str, Any], user_data: str, keys: Sequence[str]) -> None:
         """Boot a new host."""
         name = server["name"]
         hosts.network()
         hosts.down(name)
-        run("docker", "create", *hosts.create_arguments(name, f"{server['memory']}g", server["ipv4"]), image.cloud())
+        argv = hosts.create_arguments(name, f"{server['memory']}g", server["ipv4"])
+        argv += [f"--add-host={known}:{address}" for known, address in self.names.items()]
+        run("docker", "create", *argv, image.cloud())
         meta = {"instance-id": str(uuid.uuid4()), "local-hostname": name, "public-keys": list(keys)}
         seed = _tar({"meta-data": json.dumps(meta), "user-data": user_data or "#cloud-config\n{}\n"})
         run("docker", "cp", "-", f"{hosts.container(name)}:/", stdin=seed)
         run("docker", "start", hosts.container(name))
+        for number, authority in enumerate(self.authorities):
+            hosts.execute(name, TRUST.format(number=number), stdin=authority.encode())
 
     def rebuild(self, server: dict[str, Any], user_data: str, keys: Sequence[str]) -> None:
         """Boot it anew: another disk, the same addresses."""

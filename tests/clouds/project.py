@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,21 +38,26 @@ class Run:
 class Project:
     """A folder with a document, its secrets and an inventory in which only this machine is named."""
 
-    def __init__(self, folder: Path, site: dict[str, Any], secrets: dict[str, str]) -> None:
+    def __init__(
+        self, folder: Path, site: dict[str, Any], secrets: dict[str, str], known: Mapping[str, str] = SECRETS
+    ) -> None:
         self.folder = folder
         self.inventory = folder / "inventory"
         self.known_hosts = folder / "known_hosts"
-        self.secrets = {**SECRETS, **secrets}
+        self.secrets = {**known, **secrets}
         (self.inventory / "group_vars" / "all").mkdir(parents=True)
-        local = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
-        ssh = f"-i {hosts.key_path()} -o IdentitiesOnly=yes -o UserKnownHostsFile={self.known_hosts}"
-        inventory = {"hosts": {"localhost": local}, "vars": {"ansible_ssh_common_args": ssh}}
-        (self.inventory / "hosts.yml").write_text(yaml.safe_dump({"all": inventory}))
+        self.reach(f"-i {hosts.key_path()} -o IdentitiesOnly=yes -o UserKnownHostsFile={self.known_hosts}")
         (folder / "ansible.cfg").write_text(
             "[defaults]\nhost_key_checking = true\ninterpreter_python = /usr/bin/python3\n"
             "[ssh_connection]\npipelining = true\nssh_args = -o ControlMaster=auto -o ControlPersist=60s\n"
         )
         self.write(site)
+
+    def reach(self, ssh: str) -> None:
+        """The inventory; servers are reached with these arguments of ssh."""
+        local = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+        inventory = {"hosts": {"localhost": local}, "vars": {"ansible_ssh_common_args": ssh}}
+        (self.inventory / "hosts.yml").write_text(yaml.safe_dump({"all": inventory}))
 
     def write(self, site: dict[str, Any]) -> None:
         """Another document."""
@@ -59,7 +65,7 @@ class Project:
         document = self.inventory / "group_vars" / "all" / "site.yml"
         document.write_text(yaml.safe_dump({"site": site}, sort_keys=False))
         store = self.folder / ".secrets.yml"
-        store.write_text(json.dumps(self.secrets))
+        store.write_text(yaml.safe_dump(self.secrets))
         store.chmod(0o600)
 
     def environment(self) -> dict[str, str]:

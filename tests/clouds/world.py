@@ -35,6 +35,8 @@ GROUPS = (
 MANY = 210
 """Records that are more than one batch of the plan Free takes."""
 ADDRESS = "198.51.100.10"
+KEPT = ("HCLOUD_TOKEN", "APP_DB_PASSWORD", "REPORT_DB_PASSWORD", "BACKUP_ENCRYPTION_KEY", "API_DOPPLER_TOKEN")
+"""Secrets of the document that no cloud makes."""
 BASE = (
     put("artifacts.caddy", {"version": "2.11.9", "url": "https://example.org/caddy", "sha256": "1" * 64}),
     put("secrets.file", "{{ inventory_dir }}/.secrets.yml"),
@@ -68,10 +70,7 @@ class Account:
         self.store = folder / ".secrets.yml"
         key = pems.new_key()
         # What the playbook makes is not in the store yet.
-        self.secrets = {
-            name: SECRETS[name]
-            for name in ("HCLOUD_TOKEN", "APP_DB_PASSWORD", "REPORT_DB_PASSWORD", "BACKUP_ENCRYPTION_KEY")
-        } | {
+        self.secrets = {name: SECRETS[name] for name in KEPT} | {
             "CLOUDFLARE_API_TOKEN": TOKEN,
             "DOPPLER_TOKEN": DOPPLER_TOKEN,
             "EDGE_CERTIFICATE": pems.certificate(key),

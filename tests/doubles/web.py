@@ -23,6 +23,7 @@ import http.server
 import json
 import re
 import socket
+import ssl
 import sys
 import threading
 import time
@@ -255,12 +256,15 @@ class WebDouble:
         return reply, 1 if lost else -1
 
     @contextmanager
-    def running(self, host: str = "127.0.0.1", port: int = 0) -> Iterator[str]:
-        """Serve while the block runs; gives the URL."""
+    def running(self, host: str = "127.0.0.1", port: int = 0, tls: ssl.SSLContext | None = None) -> Iterator[str]:
+        """Serve while the block runs, over TLS where its context is given; gives the URL."""
         server = _Server((host, port), _handler_for(self))
+        if tls is not None:
+            # The handshake belongs to the thread of its connection: one that hangs must not keep others out.
+            server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         thread.start()
-        self.url = f"http://{host}:{server.server_address[1]}"
+        self.url = f"{'https' if tls else 'http'}://{host}:{server.server_address[1]}"
         try:
             yield self.url
         finally:
@@ -303,9 +307,10 @@ def _handler_for(double: WebDouble) -> type[http.server.BaseHTTPRequestHandler]:
             if reply.status in (204, 304):
                 body = b""
             self.send_response(reply.status)
-            for name, value in {"Content-Type": reply.content_type, **reply.headers}.items():
+            # An answer to HEAD may speak of a body that it does not have.
+            always = {"Content-Type": reply.content_type, "Content-Length": str(len(body))}
+            for name, value in {**always, **reply.headers}.items():
                 self.send_header(name, value)
-            self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body if part < 0 and self.command != "HEAD" else body[: max(part, 0)])
             if part >= 0:

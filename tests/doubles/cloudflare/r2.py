@@ -345,6 +345,12 @@ def held(cloud: Cloudflare, rule: dict[str, Any], put: int | None) -> bool:
     return condition["type"] == "Indefinite" or bool(cloud.now() < condition["date"])
 
 
+def add_bucket(cloud: Cloudflare, name: str, jurisdiction: str = "default") -> Bucket:
+    """A bucket that was there before."""
+    bucket = Bucket(name, jurisdiction, "weur", "Standard", cloud.now(), cloud.new_id())
+    return cloud.part(Buckets).all.setdefault((jurisdiction, name), bucket)
+
+
 def put_objects(cloud: Cloudflare, name: str, *keys: str, jurisdiction: str = "default") -> None:
     """What comes through S3 otherwise."""
     bucket = cloud.part(Buckets).all[jurisdiction, name]
@@ -356,3 +362,20 @@ def put(cloud: Cloudflare, request: Request) -> None:
     """``{bucket, keys, jurisdiction?}``."""
     body = request.body
     put_objects(cloud, body["bucket"], *body["keys"], jurisdiction=body.get("jurisdiction", "default"))
+
+
+PERMISSIONS = ("admin-read-write", "admin-read-only", "object-read-write", "object-read-only")
+
+
+@routes.on("POST", f"{PREFIX}/accounts/{{account}}/r2/temp-access-credentials", needs=WRITE)
+def lend(cloud: Cloudflare, request: Request) -> dict[str, Any]:
+    """Credentials that end: made of a token that is there, for at most a week."""
+    body = body_of(request, "bucket", "parentAccessKeyId", "permission", "ttlSeconds", "objects", "prefixes")
+    if (jurisdiction_of(request), body.get("bucket")) not in cloud.part(Buckets).all:
+        refuse(404, 10006, "The specified bucket does not exist.")
+    if not 1 <= body.get("ttlSeconds", 0) <= 604800 or body.get("permission") not in PERMISSIONS:
+        refuse(400, 10040, "The JSON you provided was not well formed or did not validate.")
+    if body.get("parentAccessKeyId") not in {token.id for token in cloud.tokens.values()}:
+        refuse(403, 10003, "The parent access key is not valid.")
+    number = cloud.new_id()
+    return {"accessKeyId": number, "secretAccessKey": f"{number}-lent", "sessionToken": f"{number}-session"}

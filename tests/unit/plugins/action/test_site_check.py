@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.doubles.doppler import doppler
 from tests.unit.fixtures import SCHEMA, SECRETS, Mutation, document, drop, put
 from tests.unit.fixtures.playbook import Project, Result, write
 
@@ -121,6 +122,29 @@ def test_a_missing_secret_store_is_refused(scene: Scene) -> None:
     result = scene.run(CHECK)
     assert "The document has 1 problem" in sentences(result)
     assert "make it with `install -m 0600 /dev/null" in sentences(result)
+
+
+def test_secrets_of_a_run_come_from_doppler(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    double = doppler()
+    double.add_config("app", "prd", SECRETS)
+    token = double.add_token(f"dp.st.prd.{'A1' * 20}", ["app/prd"])
+    scene = Scene(tmp_path, put("secrets", {"provider": "doppler"}))
+    scene.project.secrets.unlink()
+    with double.running() as url:
+        monkeypatch.setenv("DOPPLER_API_HOST", url)
+        monkeypatch.setenv("DOPPLER_TOKEN", token.value)
+        result = scene.run(CHECK, write(tmp_path, "{'password': postgres_users[0].password}"))
+        assert result.code == 0, result.output
+        assert result.out == {"password": SECRETS["APP_DB_PASSWORD"]}
+        assert len(double.log) == 1
+        # What was put there since the last look, as by clouds.yml in the same run, is seen; else nothing is sent again.
+        assert scene.run(CHECK, CHECK).code == 0
+        assert [seen.status for seen in double.log[1:]] == [200, 304]
+        double.tokens.clear()
+        refused = sentences(scene.run(CHECK))
+    assert "site.secrets.provider: doppler cannot be read: " in refused
+    assert "check that the token is whole, neither revoked nor expired" in refused
+    assert token.value not in refused
 
 
 def test_keys_that_are_there_twice_are_refused_with_both_lines(scene: Scene) -> None:

@@ -148,8 +148,8 @@ def test_what_is_hidden_at_the_edge_is_what_the_web_server_hides(
     routes: list[tuple[str, str]], expression: str
 ) -> None:
     given = [{"path": path, "visibility": visibility} for path, visibility in routes]
-    site = complete(document(put("services[0].routes", given)))
-    assert edge.hidden_paths(site) == expression
+    web = put("services[1].routes", [{"path": "/*", "visibility": "public"}])
+    assert edge.hidden_paths(complete(document(put("services[0].routes", given), web))) == expression
 
 
 def test_buckets_and_what_they_are_used_with() -> None:

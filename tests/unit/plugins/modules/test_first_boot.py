@@ -74,7 +74,7 @@ def test_a_host_that_is_ready(host: Host, run: Callable[..., dict[str, Any]]) ->
     assert run() | {"invocation": 0} == {
         "changed": False,
         "cloud_init": "done",
-        "keys": ["ssh-ed25519 born"],
+        "host_keys": ["ssh-ed25519 born"],
         "invocation": 0,
     }
     host.there = False
@@ -134,12 +134,12 @@ def test_a_key_is_made_beside_the_one_in_use_and_then_put_in_its_place(
     # What an interrupted run left is no key.
     (host.folder / "ssh_host_ed25519_key.next").write_text("half")
     both = run(host_key="next")
-    assert (both["changed"], both["keys"][0], len(both["keys"])) == (True, "ssh-ed25519 born", 2)
+    assert (both["changed"], both["host_keys"][0], len(both["host_keys"])) == (True, "ssh-ed25519 born", 2)
     again = run(host_key="next")
-    assert (again["changed"], again["keys"]) == (False, both["keys"])
-    assert run(host_key="switch", _ansible_check_mode=True)["keys"] == both["keys"]
+    assert (again["changed"], again["host_keys"]) == (False, both["host_keys"])
+    assert run(host_key="switch", _ansible_check_mode=True)["host_keys"] == both["host_keys"]
     switched = run(host_key="switch")
-    assert (switched["changed"], switched["keys"]) == (True, both["keys"][1:])
+    assert (switched["changed"], switched["host_keys"]) == (True, both["host_keys"][1:])
     assert (host.folder / "ssh_host_ed25519_key").read_text() == "private"
     assert host.ran[-1] == "systemctl reload ssh.service"
     assert run(host_key="switch")["changed"] is False

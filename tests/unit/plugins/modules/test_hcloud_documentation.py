@@ -42,3 +42,10 @@ def test_examples_and_returns_are_whole(name: str) -> None:
 @pytest.mark.parametrize("path", UTILS, ids=lambda path: path.name)
 def test_they_stay_short(path: Path) -> None:
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 400
+
+
+def test_every_module_that_asks_hetzner_is_in_the_action_group() -> None:
+    runtime = yaml.safe_load((ROOT / "meta" / "runtime.yml").read_text(encoding="utf-8"))
+    asks = [path.stem for path in (ROOT / "plugins" / "modules").glob("hcloud_*.py")]
+    assert sorted(runtime["action_groups"]["hetzner"]) == sorted(asks)
+    assert {*_hcloud.OPTIONS} == {"api_token", "api_endpoint"}
