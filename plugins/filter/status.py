@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.sapflux.hosting.plugins.module_utils._status_report import problems, screen
+from ansible_collections.sapflux.hosting.plugins.module_utils._status_report import document, problems, screen
 
 
 class FilterModule:
@@ -16,4 +16,4 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Name to function."""
-        return {"status_problems": problems, "status_screen": screen}
+        return {"status_document": document, "status_problems": problems, "status_screen": screen}

@@ -22,7 +22,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from glob import glob
 from typing import Any
 
+from ansible_collections.sapflux.hosting.plugins.module_utils import _host_watch
+
 PGSAFE = "/usr/local/lib/sapflux/walg/pgsafe"
+UPSTREAMS = "/etc/sapflux/upstreams"
 VERSION = re.compile(r"v?\d+\.\d+[\w.+-]*")
 VERSIONS = {
     "kernel": ["uname", "-r"],
@@ -134,7 +137,16 @@ def _issuer(peer: Mapping[str, Any]) -> str:
 
 
 def probe(url: str, timeout: float = 10) -> dict[str, object]:
-    """GET a loopback URL: status and seconds, or the error."""
+    """GET a loopback URL: status and seconds, or the error.
+
+    ``upstream://NAME/path`` stands for the slot that serves: its address is in the file of that name.
+    """
+    if url.startswith("upstream://"):
+        name, _slash, path = url.removeprefix("upstream://").partition("/")
+        address = public_file(os.path.join(UPSTREAMS, name)).strip()
+        if not address:
+            return {"url": url, "error": "it was never deployed"}
+        url = "http://%s/%s" % (address, path)
     began = time.monotonic()
     try:
         with urllib.request.urlopen(url, timeout=timeout) as answer:  # noqa: S310 - loopback URLs of the wiring
@@ -210,6 +222,8 @@ def collect(
             "units": pool.submit(units, unit_names),
             "archive": pool.submit(archive),
             "containers": pool.submit(containers, project),
+            "releases": pool.submit(_host_watch.releases, project),
+            "updates": pool.submit(_host_watch.updates),
         }
         certificates = [pool.submit(certificate, name, bundle) for name in hostnames]
         probes = [pool.submit(probe, url) for url in urls]
@@ -218,5 +232,6 @@ def collect(
         found["probes"] = [part.result() for part in probes]
     found["disks"] = disks(["/", "/var/lib/postgresql", "/var/lib/docker", "/tmp"])  # noqa: S108 - asked, not written to
     found["memory"] = memory()
+    found["look"] = _host_watch.look()
     found["ca"] = public_file(ca_file)
     return found

@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 FREE_PERCENT = 15
 CERTIFICATE_HOURS = 2
-WAITING_SEGMENTS = 3
-WAITING_SECONDS = 180
+LOOK_SECONDS = 900
+"""How long the host check may be silent: it looks every five minutes."""
 
 
 def _units(status: dict[str, Any]) -> list[str]:
@@ -52,22 +53,36 @@ def _edge(status: dict[str, Any]) -> list[str]:
     ]
 
 
-def _archive(status: dict[str, Any]) -> list[str]:
-    archive = status.get("archive", {})
-    if not archive:
-        return []
+def _archive(archive: dict[str, Any]) -> list[str]:
     if "error" in archive:
         return [f"the archive cannot be asked: {archive['error']}"]
+    return list(archive.get("problems", []))
+
+
+def _look(look: dict[str, Any]) -> list[str]:
+    if "error" in look:
+        return [str(look["error"])]
+    waited = look.get("waited_seconds", 0)
+    if waited > LOOK_SECONDS:
+        return [f"the host check has not looked for {waited // 60} min; look at: journalctl -u sapflux-host-check"]
+    return list(look.get("problems", []))
+
+
+def _releases(releases: dict[str, Any]) -> list[str]:
+    if "error" in releases:
+        return [str(releases["error"])]
     found = []
-    if not archive.get("newest_backup"):
-        found.append("no base backup is in the bucket; run the backup playbook")
-    ready, oldest = archive.get("ready") or 0, archive.get("oldest_ready_seconds") or 0
-    if ready > WAITING_SEGMENTS and oldest > WAITING_SECONDS:
+    if releases.get("maintenance"):
         found.append(
-            f"{ready} WAL segments wait for the archive, the oldest for {oldest:.0f} s; "
-            "look at: journalctl -u postgresql@17-main"
+            "the services are closed for maintenance; the playbook maintenance with -e maintenance=off opens them"
         )
-    return found
+    if releases.get("cut_off"):
+        found.append(f"the deployment of {releases['under_way']} was cut off; the next one cleans up: run deploy")
+    return found + [
+        f"{one['name']} of release {releases['release']} is {one['state']}; look at: docker logs {one['slot']}"
+        for one in releases.get("services", [])
+        if one["state"] == "missing"
+    ]
 
 
 def problems(status: dict[str, Any]) -> list[str]:
@@ -77,7 +92,16 @@ def problems(status: dict[str, Any]) -> list[str]:
         for one in status.get("containers", [])
         if one["state"] != "running" or "unhealthy" in one["status"]
     ]
-    return _units(status) + _space(status) + _edge(status) + _archive(status) + stopped
+    found = [
+        *_units(status),
+        *_space(status),
+        *_edge(status),
+        *_archive(status.get("archive", {})),
+        *stopped,
+        *_releases(status.get("releases", {})),
+        *_look(status.get("look", {})),
+    ]
+    return list(dict.fromkeys(found))
 
 
 def _archive_lines(archive: dict[str, Any]) -> list[str]:
@@ -89,9 +113,42 @@ def _archive_lines(archive: dict[str, Any]) -> list[str]:
     lag = archive.get("archive_lag_seconds")
     return [
         f"  last backup   {newest.get('finish_time', 'none')}  {newest.get('backup_name', '')}".rstrip(),
-        f"  restorable    until {archive.get('newest_restorable') or 'nothing yet'}",
+        f"  restorable    from {archive.get('oldest_restorable') or '-'} until "
+        f"{archive.get('newest_restorable') or 'nothing yet'}",
         f"  archive lag   {'-' if lag is None else f'{lag:.0f} s'}, {archive.get('ready') or 0} segment(s) waiting",
+        *(_proof(name, archive.get(f"last_{name}")) for name in ("verify", "drill")),
     ]
+
+
+def _proof(name: str, last: dict[str, Any] | None) -> str:
+    said = f"{'passed' if last.get('passed') else 'FAILED'} at {last.get('at')}" if last else "none yet"
+    return f"  last {name:8s} {said}"
+
+
+def _release_lines(releases: dict[str, Any]) -> list[str]:
+    if not releases or "error" in releases:
+        return []
+    receipts = releases.get("receipts", [])
+    last = f"; last deployment {receipts[-1]['verdict']} at {receipts[-1]['when']}" if receipts else ""
+    lines = [f"  release       {releases['release'] or 'none'}, {len(releases.get('kept', []))} kept{last}"]
+    lines += [f"  locked        by {releases['lock']}"] if releases.get("lock") else []
+    return lines + ([f"  deploying     {releases['under_way']}"] if releases.get("under_way") else [])
+
+
+def _look_lines(status: dict[str, Any]) -> list[str]:
+    updates, look = status.get("updates", {}), status.get("look", {})
+    lines = []
+    if "pending" in updates:
+        due = updates.get("reboot_days")
+        reboot = "no reboot due" if due is None else f"a reboot due for {due} days"
+        lines.append(f"  updates       {updates['pending']} pending, {updates['security']} of security; {reboot}")
+    if "at" in look:
+        clock = "clock kept" if look.get("clock_is_kept", True) else "CLOCK NOT KEPT"
+        lines.append(
+            f"  host check    at {look['at']}: {len(look.get('problems', []))} problem(s), "
+            f"{len(look.get('failed_units', []))} unit(s) failed, {clock}"
+        )
+    return lines
 
 
 def screen(status: dict[str, Any], host: str) -> list[str]:
@@ -117,7 +174,22 @@ def screen(status: dict[str, Any], host: str) -> list[str]:
         + (one["error"] if "error" in one else f"{one['hours_left']} h left, by {one['issuer']}")
         for one in status["certificates"]
     ]
+    lines += _release_lines(status.get("releases", {}))
     lines += _archive_lines(status["archive"])
+    lines += _look_lines(status)
     wrong = problems(status)
     lines += [f"  PROBLEM       {sentence}" for sentence in wrong] or ["  all well"]
     return lines
+
+
+def document(hosts: list[dict[str, Any]]) -> str:
+    """The JSON document about hosts, from their variables: {needed, hosts: [{host, problems, status}]}.
+
+    ``needed`` says whether a person is: some host has a problem.
+    """
+    found = [
+        {"host": one["inventory_hostname"], "problems": problems(status), "status": {**status, "ca": None}}
+        for one in hosts
+        if (status := one.get("__found", {}).get("status"))
+    ]
+    return json.dumps({"needed": any(one["problems"] for one in found), "hosts": found}, indent=2) + "\n"

@@ -11,7 +11,8 @@ module: host_status
 short_description: Ask a running host how it is, in one call
 version_added: 0.1.0
 description:
-  - Reads versions, units, disks, memory, certificates, loopback probes, the archive and the containers of a host.
+  - Reads versions, units, disks, memory, certificates, loopback probes, the archive, containers and releases of a host,
+    and what its own look over it (role P(sapflux.hosting.monitoring#role)) found.
   - Asks the running system, never the files it was configured with, and changes nothing.
   - A part that cannot be asked carries an C(error) and does not fail the others.
   - Judge what was found with the filter P(sapflux.hosting.status_problems#filter).
@@ -39,7 +40,7 @@ options:
     elements: str
     default: []
   project:
-    description: The Compose project whose containers to list.
+    description: The Compose project whose containers and releases to list.
     type: str
     default: ""
 """
@@ -69,6 +70,9 @@ status:
     archive: {description: "What pgsafe status says; empty without the role walg.", type: dict, returned: always}
     ca: {description: "The content of O(ca_file), PEM; empty where there is none.", type: str, returned: always}
     containers: {description: "name, image, state, status.", type: list, returned: always}
+    releases: {description: "What compose_release shows, or error; empty without one.", type: dict, returned: always}
+    look: {description: "What the host check saw, waited_seconds; empty without it.", type: dict, returned: always}
+    updates: {description: "pending and security packages, reboot_days (null for none).", type: dict, returned: always}
 """
 
 from ansible.module_utils.basic import AnsibleModule

@@ -15,6 +15,7 @@ from tests.scenario import converge, unchanged, wait_until
 ME = "monitoring-1"
 SAMPLE = f"{ME}-sample"
 BOX = doubles.HEALTHCHECKS
+ASK = "python3 -c \"import urllib.request as u; print(u.urlopen('http://127.0.0.1:3001"
 
 
 def heard(slug: str) -> list[dict[str, Any]]:
@@ -123,6 +124,55 @@ def test_a_server_that_is_away_neither_fails_nor_delays_a_job_and_hears_later(ho
     wait_until(lambda: any(one["kind"] == "success" for one in heard(SAMPLE)[before:]), "the late ping", 180)
 
 
+def kuma(host: Host) -> dict[str, Any]:
+    """What Uptime Kuma's double knows: monitors by name with their newest beat, and who was told."""
+    state = json.loads(host.check_output(f"{ASK}/_double/state').read().decode())\""))
+    monitors = {one["name"]: one for one in state["data"]["monitors"].values()}
+    beats = {name: (state["beats"].get(str(one["id"])) or [{}])[-1] for name, one in monitors.items()}
+    return {"monitors": monitors, "beats": beats, "told": state["told"], "settings": state["settings"]}
+
+
+def test_uptime_kuma_watches_and_tells(host: Host) -> None:
+    """Real beats: of a page that answers, of what the host pushed, and of a page that stops answering."""
+    found = kuma(host)
+    assert {"shop", "web", "api ready"} == set(found["monitors"])
+    assert found["settings"]["keepDataPeriodDays"] == 60
+    host.check_output("systemctl start sapflux-kuma-push.service")
+    wait_until(lambda: {one.get("status") for one in kuma(host)["beats"].values()} == {1}, "good beats", 120)
+    before = len(kuma(host)["told"])
+    gone = "http://10.83.0.31:8789/nowhere"
+    assert converge("monitoring", molecule_kuma_url=gone).returncode == 0
+    wait_until(lambda: kuma(host)["beats"]["web"].get("status") == 0, "the bad beat", 120)
+    wait_until(lambda: len(kuma(host)["told"]) > before, "the notification", 120)
+    told = kuma(host)["told"][before]
+    assert (told["notification"], told["monitor"], told["status"]) == ("operator", "web", 0)
+    assert converge("monitoring").returncode == 0
+    wait_until(lambda: kuma(host)["beats"]["web"].get("status") == 1, "the end of the alarm", 120)
+
+
+def test_uptime_kuma_is_on_loopback_bounded_and_keeps_its_secrets(host: Host) -> None:
+    assert host.check_output("ss -Hltn 'sport = :3001' | awk '{print $4}'").splitlines() == ["127.0.0.1:3001"]
+    seen = json.loads(host.check_output("docker inspect sapflux-kuma-kuma-1"))[0]
+    # The engine inside a test host cannot bound memory, and drops what it is told of it.
+    assert "mem_limit: 256m\n" in host.file("/etc/sapflux/kuma/compose.yml").content_string
+    assert seen["Config"]["User"] not in ("", "0", "root")
+    assert "correct-horse" not in json.dumps(seen)
+    assert host.file("/etc/sapflux/kuma-push.json").mode == 0o600
+    said = host.check_output("journalctl --no-pager --quiet --output=cat _COMM=systemd + _COMM=python3 + _COMM=sshd")
+    secrets = ("correct-horse", "a1b2c3d4e5f60718", "hook-of-the-operator")
+    assert [secret for secret in secrets if secret in said] == []
+
+
+def test_an_empty_volume_comes_back_in_one_run(host: Host) -> None:
+    before = set(kuma(host)["monitors"])
+    compose = "docker compose --project-name sapflux-kuma --file /etc/sapflux/kuma/compose.yml"
+    host.check_output(f"{compose} down --volumes && systemctl restart sapflux-kuma.service")
+    assert kuma(host)["monitors"] == {}
+    assert converge("monitoring").returncode == 0
+    assert set(kuma(host)["monitors"]) == before
+    assert unchanged(converge("monitoring"))
+
+
 def test_the_key_is_where_only_root_reads_it(host: Host) -> None:
     assert (host.file("/etc/sapflux/ping.json").mode, host.file("/etc/sapflux/ping.json").user) == (0o600, "root")
     job(host, "exit 1")
@@ -159,6 +209,17 @@ def test_a_channel_that_is_not_there_is_refused_before_anything_changes(host: Ho
     assert "shall tell the channel 'Pager', which is not there" in " ".join(done.stdout.split())
     assert "changed=0 " in done.stdout
     assert host.file("/etc/sapflux/ping.json").content_string == before
+
+
+def test_uptime_kuma_goes_with_one_key_and_what_it_saw_stays(host: Host) -> None:
+    assert converge("monitoring", monitoring_kuma_enabled=False).returncode == 0
+    assert "Connection refused" in host.run(f"{ASK}/'))\"").stderr
+    assert not host.file("/etc/sapflux/upstreams/sapflux-kuma").exists
+    assert f"{ME}-kuma-push" not in checks()
+    assert unchanged(converge("monitoring", monitoring_kuma_enabled=False))
+    assert host.check_output("docker volume ls --quiet --filter name=sapflux-kuma_data")
+    assert converge("monitoring").returncode == 0
+    assert set(kuma(host)["monitors"]) == {"shop", "web", "api ready"}
 
 
 def test_absent_takes_the_pings_back_and_leaves_the_jobs(host: Host) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from ansible_collections.sapflux.hosting.plugins.module_utils import _host_status
 
@@ -35,3 +37,11 @@ def test_a_part_that_cannot_be_asked_says_why() -> None:
 def test_one_entry_for_each_file_system() -> None:
     found = _host_status.disks(["/", "/", "/no/such/path"])
     assert [one["path"] for one in found] == ["/"]
+
+
+def test_the_slot_that_serves_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_host_status, "UPSTREAMS", str(tmp_path))
+    assert _host_status.probe("upstream://shop-api/health")["error"] == "it was never deployed"
+    (tmp_path / "shop-api").write_text("127.0.0.1:1")
+    found = _host_status.probe("upstream://shop-api/health")
+    assert (found["url"], "error" in found) == ("http://127.0.0.1:1/health", True)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
-from ansible_collections.sapflux.hosting.plugins.module_utils._status_report import problems, screen
+from ansible_collections.sapflux.hosting.plugins.module_utils._status_report import document, problems, screen
 
 
 def well() -> dict[str, Any]:
@@ -34,11 +35,24 @@ def well() -> dict[str, Any]:
         "probes": [{"url": "http://127.0.0.1:18080/ready", "status": 200, "seconds": 0.01}],
         "archive": {
             "newest_backup": {"backup_name": "base_0", "finish_time": "2026-11-20T03:17:09Z"},
+            "oldest_restorable": "2026-11-13T03:17:09Z",
             "newest_restorable": "2026-11-20T14:00:00Z",
+            "last_verify": {"passed": True, "at": "2026-11-20T13:00:00Z"},
+            "last_drill": None,
+            "problems": [],
             "archive_lag_seconds": 12.0,
             "ready": 0,
         },
         "containers": [{"name": "sapflux-api-1", "image": "x@sha256:0", "state": "running", "status": "Up (healthy)"}],
+        "releases": {
+            "release": "abc",
+            "kept": [{"release": "abc", "images": ""}],
+            "services": [{"name": "api", "slot": "api-blue", "state": "running"}],
+            "receipts": [{"verdict": "ok", "when": "2026-11-20T12:00:00+00:00"}],
+        },
+        "look": {"at": "2026-11-20T14:00:00Z", "problems": [], "failed_units": [], "waited_seconds": 40},
+        "updates": {"pending": 3, "security": 1, "reboot_days": None},
+        "ca": "-----BEGIN",
     }
 
 
@@ -50,6 +64,11 @@ def unit(**fields: Any) -> dict[str, Any]:
     return {
         "caddy.service": {"loaded": True, "active": "active", "state": "x", "result": "", "memory_bytes": 0} | fields
     }
+
+
+def gone() -> dict[str, Any]:
+    """Releases of which one service has no container."""
+    return {"release": "abc", "services": [{"name": "api", "slot": "api-blue", "state": "missing"}]}
 
 
 @pytest.mark.parametrize(
@@ -65,8 +84,14 @@ def unit(**fields: Any) -> dict[str, Any]:
         ("probes", [{"url": "http://127.0.0.1:1/ready", "status": 503}], "answers 503, not 200"),
         ("probes", [{"url": "http://127.0.0.1:1/ready", "error": "refused"}], "answers refused, not 200"),
         ("archive", {"error": "pgsafe status ended with 1"}, "the archive cannot be asked"),
-        ("archive", {"newest_backup": None}, "no base backup"),
-        ("archive", {"newest_backup": {"a": 1}, "ready": 9, "oldest_ready_seconds": 600.0}, "9 WAL segments wait"),
+        ("archive", {"newest_backup": None, "problems": ["there is no base backup"]}, "no base backup"),
+        ("look", {"error": "host.json cannot be read"}, "cannot be read"),
+        ("look", {"waited_seconds": 1000, "problems": ["old"]}, "the host check has not looked for 16 min"),
+        ("look", {"waited_seconds": 10, "problems": ["/ is 91 % full"]}, "/ is 91 % full"),
+        ("releases", {"error": "no engine"}, "no engine"),
+        ("releases", {"maintenance": True}, "closed for maintenance"),
+        ("releases", {"under_way": "abc at switch", "cut_off": True}, "the deployment of abc at switch was cut off"),
+        ("releases", gone(), "api of release abc is missing; look at: docker logs api-blue"),
         ("containers", [{"name": "c", "state": "exited", "status": "Exited (1)"}], "the container c is exited"),
         ("containers", [{"name": "c", "state": "running", "status": "Up (unhealthy)"}], "unhealthy"),
     ],
@@ -78,10 +103,21 @@ def test_every_kind_of_problem_is_one_sentence(part: str, value: Any, fragment: 
     assert "\n" not in found[0]
 
 
-def test_few_or_young_segments_waiting_are_normal() -> None:
-    for ready, oldest in ((3, 900), (40, 20)):
-        archive = {"newest_backup": {"a": 1}, "ready": ready, "oldest_ready_seconds": oldest}
-        assert problems(well() | {"archive": archive}) == []
+def test_what_two_parts_see_is_told_once() -> None:
+    both = {
+        "archive": {"problems": ["the disk is full"]},
+        "look": {"waited_seconds": 1, "problems": ["the disk is full"]},
+    }
+    assert problems(well() | both) == ["the disk is full"]
+
+
+def test_a_deployment_that_runs_and_a_lock_of_a_person_are_told_and_no_problem() -> None:
+    status = well()
+    status["releases"] |= {"under_way": "def at watch", "lock": "ada since noon (counting rows)"}
+    assert problems(status) == []
+    text = "\n".join(screen(status, "web"))
+    assert "def at watch" in text
+    assert "by ada since noon (counting rows)" in text
 
 
 def test_screen_fits_and_names_every_part() -> None:
@@ -98,6 +134,12 @@ def test_screen_fits_and_names_every_part() -> None:
         "11 h left",
         "2026-11-20T14:00:00Z",
         "12 s",
+        "abc, 1 kept; last deployment ok at 2026-11-20T12:00:00",
+        "from 2026-11-13T03:17:09Z until",
+        "verify   passed at",
+        "drill    none yet",
+        "3 pending, 1 of security; no reboot due",
+        "0 problem(s), 0 unit(s) failed, clock kept",
     ):
         assert part in text
 
@@ -107,3 +149,18 @@ def test_screen_shows_problems_and_works_without_an_archive() -> None:
     lines = screen(status, "web")
     assert "PROBLEM" in lines[-1]
     assert not any("backup " in line for line in lines if "unit" not in line)
+
+
+def test_the_document_says_whether_a_person_is_needed() -> None:
+    ill = well() | {"archive": {"problems": ["no base backup"]}}
+    hosts: list[dict[str, Any]] = [
+        {"inventory_hostname": "web", "__found": {"status": well()}},
+        {"inventory_hostname": "db", "__found": {"status": ill}},
+        {"inventory_hostname": "unreached"},
+    ]
+    found = json.loads(document(hosts))
+    assert (found["needed"], [(one["host"], one["problems"]) for one in found["hosts"]]) == (
+        True, [("web", []), ("db", ["no base backup"])],
+    )  # fmt: skip
+    assert found["hosts"][0]["status"]["updates"]["security"] == 1
+    assert json.loads(document(hosts[:1]))["needed"] is False
