@@ -33,6 +33,10 @@ lint:
 unit *args:
     @pytest tests/unit {{ args }}
 
+# what ansible-test says of the collection as it ships
+sanity:
+    @python -m tests.sanity
+
 # one role's scenario (or all): just molecule postgres
 molecule *scenario:
     @python -m tests.gate molecule {{ scenario }}
@@ -41,7 +45,7 @@ molecule *scenario:
 site *args:
     @pytest tests/site {{ args }}
 
-# build the pinned programs (caddy, minio, registry, tailscale, headscale)
+# build the pinned programs (caddy, minio, tailscale, doppler and their like)
 artifacts *args:
     @python -m tests.bed.artifacts {{ args }}
 
@@ -57,7 +61,31 @@ converge *args:
 deploy *args:
     @ansible-playbook playbooks/deploy.yml {{ args }}
 
-# one screen: versions, units, disk, memory, certificate, archive lag, last backup
+# an earlier release takes the place of the one that serves: just rollback, just rollback sha256:1f2e
+rollback to="previous" *args:
+    @ansible-playbook playbooks/rollback.yml -e rollback_to={{ to }} {{ args }}
+
+# what serves, since when, and what can be gone back to
+releases *args:
+    @ansible-playbook playbooks/release_status.yml {{ args }}
+
+# the last lines that the services wrote, without secrets: just logs, just logs api
+logs service="" *args:
+    @ansible-playbook playbooks/logs.yml -e logs_service={{ service }} {{ args }}
+
+# every service answers 503 until it is off again: just maintenance on
+maintenance state *args:
+    @ansible-playbook playbooks/maintenance.yml -e maintenance={{ state }} {{ args }}
+
+# nobody deploys until it is off again: just deploy-lock on -e lock_reason='counting rows'
+deploy-lock state *args:
+    @ansible-playbook playbooks/lock.yml -e lock_state={{ state }} {{ args }}
+
+# changed secrets into what serves, and nothing else
+rotate *args:
+    @ansible-playbook playbooks/rotate.yml {{ args }}
+
+# one screen of all the stack knows; fails when a person is needed (-e status_json=file)
 status *args:
     @ansible-playbook playbooks/status.yml {{ args }}
 
@@ -121,7 +149,7 @@ ssh host="demo-tailnet":
 psql database="app" host="demo-tailnet":
     @ssh -F .bed/ssh_config -l ops -t {{ host }} sudo -u postgres psql {{ database }}
 
-# measurements: just bench noop | memory | data
+# measurements: just bench noop | memory | data | deploy
 bench what *args:
     @python -m tests.bench {{ what }} {{ args }}
 

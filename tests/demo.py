@@ -16,16 +16,17 @@ from tests.bed.https import request
 from tests.bed.shell import BedError, run, say, tell
 
 HOST = "demo"
-API = f"api.{stage.DOMAIN}"
+SITE, API = stage.DOMAIN, f"api.{stage.DOMAIN}"
 POINT = {"longitude": -79.05, "latitude": 35.91, "payload": {"species": "Pinus taeda", "sap_flux_cm_h": 11.4}}
 BBOX = "-80,35,-78,37"
 
 RECEIPT = """
 The demo is up.
 
+  the map           https://{site}/
   the application   https://{api}/observations?bbox={bbox}
                     curl --cacert {ca} --resolve {api}:443:{address} 'https://{api}/observations?bbox={bbox}'
-  in a browser      echo '{address} {api}' | sudo tee -a /etc/hosts
+  in a browser      echo '{address} {site} {api}' | sudo tee -a /etc/hosts
                     sudo cp {ca} /usr/local/share/ca-certificates/sapflux-demo.crt && sudo update-ca-certificates
   the object store  http://{objects}  (access key {access_key}, secret key {secret_key}, bucket {bucket})
   psql              ./justw psql
@@ -56,7 +57,8 @@ def _build() -> None:
     image.host()
     for name in artifacts.PROGRAMS:
         artifacts.artifact(name)
-    images.api()
+    for name in images.DEPLOYED:
+        images.build(name)
 
 
 def _converge(demo: stage.Stage) -> None:
@@ -81,7 +83,14 @@ def _prove(demo: stage.Stage) -> None:
     features = found.json().get("features", []) if found.status == 200 else []
     if not any(str(feature.get("id")) == str(made.json()["id"]) for feature in features):
         raise BedError(f"the point {made.json()['id']} was stored but GET /observations does not return it")
-    say(f"   POST 201, GET 200: {len(features)} point(s) in {BBOX}")
+    drawn = request(demo.address, SITE, f"/api/observations?bbox={BBOX}", ca)
+    page = request(demo.address, SITE, "/", ca)
+    if (page.status, drawn.status) != (200, 200) or drawn.json().get("features") != features:
+        raise BedError(
+            f"the map at https://{SITE}/ answered {page.status}, and {drawn.status} for its points",
+            hint="./justw logs web",
+        )
+    say(f"   POST 201, GET 200: {len(features)} point(s) in {BBOX}, and the map has them")
     (hosts.STATE / f"{HOST}-ca.crt").write_text(ca)
 
 
@@ -90,6 +99,7 @@ def _receipt(demo: stage.Stage) -> None:
     newest = state.get("newest_backup") or {}
     print(
         RECEIPT.format(
+            site=SITE,
             api=API,
             bbox=BBOX,
             address=demo.address,

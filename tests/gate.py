@@ -24,10 +24,11 @@ ROOT = Path(__file__).resolve().parents[1]
 OUTPUT = ROOT / "tests" / "output"
 PYTHON = sys.executable
 # The longest first, so that nothing waits for it alone.
-LONG = ("lockdown", "restore", "walg")
+LONG = ("lockdown", "deploy", "restore", "caddy", "walg")
 SCENARIOS = sorted(
     (path.parent.name for path in (ROOT / "molecule").glob("*/molecule.yml")), key=lambda name: (name not in LONG, name)
 )
+WHOLE_WAY = "tests/clouds/test_whole_way.py"
 TAIL = 60
 REASON = 40
 """Lines of a log, and of one failed test's reason, that are shown."""
@@ -108,20 +109,29 @@ def scenario_steps(names: list[str], needs: tuple[str, ...] = ()) -> list[Step]:
 
 def test_steps() -> list[Step]:
     """What a change must pass."""
+    whole = ("api-image", "walg", "tailnet")
     return [
         Step("image", _module("tests.bed", "image"), again="python -m tests.bed image"),
         Step("artifacts", _module("tests.bed.artifacts"), again="./justw artifacts"),
         *lint_steps(),
-        Step("unit", _pytest("unit", "-n", "2", "tests/unit"), again="./justw unit"),
+        Step("unit", _pytest("unit", "-n", "2", "--cov", "tests/unit"), again="./justw unit"),
+        Step("sanity", _module("tests.sanity"), again="./justw sanity"),
         Step("contract", _pytest("contract", "tests/contract"), again="pytest tests/contract"),
-        Step("clouds", _pytest("clouds", "tests/clouds"), ("image",), again="pytest tests/clouds"),
+        Step(
+            "clouds",
+            _pytest("clouds", "tests/clouds", f"--ignore={WHOLE_WAY}"),
+            ("image",),
+            again=f"pytest tests/clouds --ignore={WHOLE_WAY}",
+        ),
         Step("pulumi", _module("tests.pulumi"), again="python -m tests.pulumi"),
         Step("walg", _module("tests.bed.walg"), again="python -m tests.bed.walg"),
         Step("sidecars", _module("tests.bed", "sidecars"), ("image", "artifacts")),
         Step("tailnet", _module("tests.bed", "tailnet"), ("sidecars",)),
-        Step("api-tests", _module("tests.bed.images", "--test"), ("image",), again="cargo test"),
+        Step("api-tests", _module("tests.bed.images", "--test"), ("image",), again="python -m tests.bed.images --test"),
         Step("api-image", _module("tests.bed.images"), ("sidecars", "api-tests"), again="./justw images"),
-        Step("site", _pytest("site", "tests/site"), ("api-image", "walg", "tailnet"), again="./justw site"),
+        Step("web", _pytest("web", "tests/web"), ("api-image",), again="pytest tests/web"),
+        Step("site", _pytest("site", "tests/site"), whole, again="./justw site"),
+        Step("whole-way", _pytest("whole-way", WHOLE_WAY), whole, again=f"pytest {WHOLE_WAY}"),
         *scenario_steps(SCENARIOS, ("sidecars", "walg", "tailnet")),
         # One of the programs here, all of them in the soak: the second build starts from nothing.
         Step(

@@ -11,6 +11,7 @@ from typing import Any
 from ansible.errors import AnsibleFilterError
 from ansible_collections.sapflux.hosting.plugins.module_utils import _secrets
 from ansible_collections.sapflux.hosting.plugins.module_utils import _site_hcloud as hcloud
+from ansible_collections.sapflux.hosting.plugins.module_utils import _site_kuma as kuma
 from ansible_collections.sapflux.hosting.plugins.module_utils import _site_wiring as wiring
 from ansible_collections.sapflux.hosting.plugins.module_utils._site_complete import complete
 
@@ -93,10 +94,23 @@ def site_cloudflare_secrets(site: Mapping[str, Any], secrets: Mapping[str, str])
 def site_cloudflare_store(site: Mapping[str, Any], secrets: Mapping[str, str]) -> dict[str, Any]:
     """The variable ``cloudflare_store``: where key pairs and tokens are kept."""
     doppler = site["cloudflare"]["doppler"]
-    store: dict[str, Any] = {"file": site["secrets"]["file"]}
+    store: dict[str, Any] = {"file": site["secrets"]["file"]} if site["secrets"]["provider"] == "file" else {}
     if doppler["token"]:
         store["doppler"] = {**doppler, "token": site_resolve(doppler["token"], secrets)}
     return store
+
+
+def deploy_probes(site: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The variable ``app_probes``."""
+    return wiring.probes(site, on_host=True)
+
+
+def site_kuma_secrets(site: Mapping[str, Any], secrets: Mapping[str, str]) -> str:
+    """The variable ``monitoring_kuma_secrets``."""
+    try:
+        return kuma.secrets(site, secrets)
+    except _secrets.SecretError as error:
+        raise AnsibleFilterError(str(error)) from error
 
 
 class FilterModule:
@@ -120,10 +134,16 @@ class FilterModule:
             "site_tailnet_host": wiring.tailnet_host,
             "site_probe_address": wiring.probe_address,
             "site_caddy": wiring.caddy_sites,
+            "site_exempt_cidrs": wiring.exempt_cidrs,
+            "site_trusted_proxies": wiring.trusted_proxies,
             "site_app_units": wiring.app_units,
             "site_docker": wiring.docker_options,
             "site_walg_prefix": wiring.walg_prefix,
+            "site_kuma": kuma.wishes,
+            "site_kuma_secrets": site_kuma_secrets,
             "site_status": site_status,
             "site_probes": wiring.probes,
+            "site_deploy_probes": deploy_probes,
             "site_closed_ports": wiring.closed_ports,
+            "site_firewall_input": wiring.firewall_input,
         }

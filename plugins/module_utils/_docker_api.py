@@ -83,6 +83,18 @@ class DockerAPI:
             raise DockerError(f"Docker refused to look for the image {reference} with {status}: {_message(body)}")
         return status == 200
 
+    def image_labels(self, reference: str) -> dict[str, str]:
+        """Labels of an image on this host; {} when it is not here or has none."""
+        status, body = self._get(f"/images/{quote(reference, safe='/:@')}/json")
+        found = (json.loads(body).get("Config") or {}).get("Labels") if status == 200 else None
+        return {str(key): str(value) for key, value in (found or {}).items()}
+
+    def image_command(self, reference: str) -> list[str]:
+        """What an image on this host runs, its entrypoint first; [] when it is not here or runs nothing."""
+        status, body = self._get(f"/images/{quote(reference, safe='/:@')}/json")
+        config = (json.loads(body).get("Config") or {}) if status == 200 else {}
+        return [str(word) for word in (*(config.get("Entrypoint") or ()), *(config.get("Cmd") or ()))]
+
     def logs(self, container: str, lines: int = 30) -> str:
         """The newest lines a container wrote, both streams in order; '' when there are none."""
         status, body = self._get(

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 from ansible_collections.sapflux.hosting.plugins.module_utils import _secrets
@@ -46,6 +46,9 @@ FORMATS: dict[str, Callable[[Any], fmt.Verdict]] = {
     "docker.version": fmt.matches(r"[0-9][0-9A-Za-z.:+~*-]{0,60}", "a version", '"26.1.*"'),
     "monitoring.healthchecks.ping_url": fmt.url("https", "http"),
     "monitoring.healthchecks.api_url": fmt.url("https", "http"),
+    "monitoring.kuma.hostname": fmt.domain,
+    "monitoring.kuma.memory_mb": fmt.between(128, 4096, "MiB"),
+    "monitoring.kuma.keep_days": fmt.between(1, 3650, "days"),
     "docker.prune_days": fmt.between(1, 3650, "days"),
     "docker.insecure_registries[]": fmt.matches(
         r"[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?(?::[0-9]{1,5})?", "a registry as host:port", "10.0.0.5:5000"
@@ -79,6 +82,10 @@ FORMATS: dict[str, Callable[[Any], fmt.Verdict]] = {
     "backup.keep_full": fmt.between(2, 1000),
     "backup.keep_days": fmt.between(1, 3650, "days"),
     "tls.hsts_max_age": fmt.between(0, 63072000, "seconds"),
+    "tls.zone": fmt.domain,
+    "tls.ca": fmt.url("https"),
+    "tls.profile": fmt.matches(r"[a-z0-9-]{1,40}", "a profile", "shortlived"),
+    "tls.resolvers[]": fmt.matches(r"[0-9A-Za-z.:-]{1,80}", "a DNS server", "1.1.1.1"),
     "services[].name": SERVICE_NAME,
     "services[].image": fmt.image,
     "services[].port": fmt.between(1, 65535),
@@ -88,16 +95,23 @@ FORMATS: dict[str, Callable[[Any], fmt.Verdict]] = {
     "services[].health.timeout": fmt.between(1, 600, "seconds"),
     "services[].ready": fmt.url_path,
     "services[].migrate": fmt.url_path,
+    "services[].drain.timeout": fmt.between(0, 86400, "seconds"),
+    "services[].drain.grace": fmt.between(0, 3600, "seconds"),
+    "services[].assets[]": fmt.container_path,
+    "deploy.keep_releases": fmt.between(2, 100),
+    "deploy.watch_seconds": fmt.between(0, 300, "seconds"),
     "services[].memory_mb": fmt.between(16, 1048576, "MiB"),
     "services[].user": fmt.numeric_user,
     "services[].tmpfs[]": fmt.tmpfs,
     "services[].secrets_path": fmt.container_path,
+    "services[].doppler.only[]": fmt.matches(r"[A-Z_][A-Z0-9_]*", "the name of a secret of Doppler", "DATABASE_URL"),
+    "services[].doppler.api_host": fmt.url("https", "http"),
     "services[].max_body_mb": fmt.between(1, 10240, "MiB"),
     "secrets.file": fmt.absolute_path,
 }
 FORMATS.update(
     (f"artifacts.{program}.{key}", check)
-    for program in ("caddy", "walg")
+    for program in ("caddy", "walg", "doppler")
     for key, check in (
         ("version", fmt.matches(r"[0-9][0-9A-Za-z.+~-]{0,40}", "a version", '"2.11.9"')),
         ("url", fmt.url("https", "http")),
@@ -107,6 +121,9 @@ FORMATS.update(
 )
 
 MUST_BE_REFERENCES = {
+    "tls.token": "CLOUDFLARE_DNS_TOKEN",
+    "tls.origin_token": "CLOUDFLARE_ORIGIN_TOKEN",
+    "tls.origin_pulls.private_key": "ORIGIN_PULLS_PRIVATE_KEY",
     "tailscale.auth_key": "TAILSCALE_AUTH_KEY",
     "hetzner.token": "HCLOUD_TOKEN",
     "cloudflare.api_token": "CLOUDFLARE_API_TOKEN",
@@ -120,6 +137,8 @@ MUST_BE_REFERENCES = {
     "backup.read_secret_access_key": "BACKUP_READ_SECRET_ACCESS_KEY",
     "monitoring.healthchecks.ping_key": "HEALTHCHECKS_PING_KEY",
     "monitoring.healthchecks.api_key": "HEALTHCHECKS_API_KEY",
+    "monitoring.kuma.password": "KUMA_PASSWORD",
+    "services[].doppler.token": "API_DOPPLER_TOKEN",
 }
 """Keys that hold no literal, with a name to suggest."""
 
@@ -225,7 +244,8 @@ def artifacts(document: Document, add: Add) -> None:
     """Every program comes from exactly one place."""
     for path, program in select(document, "artifacts"):
         for name, pin in program.items():
-            if not isinstance(pin, dict):
+            # One that may be left out is there all the same, and empty.
+            if not isinstance(pin, dict) or not any(pin.values()):
                 continue
             given = [key for key in ("url", "file") if pin.get(key) is not None]
             if len(given) != 1:
@@ -332,8 +352,11 @@ def lockdown(document: Document, add: Add) -> None:
             add(path, tags, "is empty, and a node without a tag logs itself out one day", "write tag:server")
 
 
-def references_exist(document: Document, secrets: dict[str, str], add: Add) -> None:
-    """Every ``${NAME}`` has a value that can be used where it stands. Messages hold names only."""
+def references_exist(document: Document, secrets: dict[str, str], add: Add, made: Collection[str] = ()) -> None:
+    """Every ``${NAME}`` has a value that can be used where it stands. Messages hold names only.
+
+    Those in ``made`` are put into the store by a playbook.
+    """
     for path, text in _secrets.texts(document, "site"):
         # A host that has joined its tailnet needs no key any more, and keys expire: a store without one is in order.
         if re.match(r"site\.services\[\d+\]\.env\.|site\.tailscale\.auth_key$", path):
@@ -345,7 +368,7 @@ def references_exist(document: Document, secrets: dict[str, str], add: Add) -> N
                     path,
                     None,
                     f"{shown} is not in the secret store",
-                    _similar(reference.name, secrets),
+                    "run clouds.yml, which makes it" if reference.name in made else _similar(reference.name, secrets),
                 )
             elif not secrets[reference.name]:
                 add(path, None, f"{shown} is empty in the secret store", "give it a value")

@@ -10,6 +10,7 @@ from typing import Any
 
 from ansible_collections.sapflux.hosting.plugins.module_utils import _secrets
 from ansible_collections.sapflux.hosting.plugins.module_utils import _site_formats as fmt
+from ansible_collections.sapflux.hosting.plugins.module_utils._clerk import clerk_problems
 from ansible_collections.sapflux.hosting.plugins.module_utils._site_rules import FORMATS, Add, Document, choose, select
 from ansible_collections.sapflux.hosting.plugins.module_utils._site_wiring import covers
 
@@ -30,8 +31,8 @@ def postgres_share_mb(memory_mb: int) -> int:
 
 
 def secret_looking(key: str) -> bool:
-    """Whether an environment variable is a secret by its name. ``PUBLIC_*`` goes into browsers and is none."""
-    return bool(_SECRET_KEY.search(key)) and not key.upper().startswith("PUBLIC_")
+    """Whether an environment variable is a secret by its name. What is public or publishable goes into browsers."""
+    return bool(_SECRET_KEY.search(key)) and not re.search(r"^PUBLIC_|(?:^|_)PUBLISHABLE_KEY$", key, re.IGNORECASE)
 
 
 def hosts(document: Document, add: Add) -> None:
@@ -44,6 +45,28 @@ def hosts(document: Document, add: Add) -> None:
     for path, name in select(document, "services[].database"):
         if name not in names:
             add(path, name, "is not one of postgres.databases", choose(name, names, "add it there"))
+
+
+HOOKS = ["before_pull", "before_migrate", "before_switch", "after_switch", "on_failure"]
+"""Moments of a deploy at which task files may run."""
+
+
+def deploys(document: Document, add: Add) -> None:
+    """Hooks are known and absolute; a query that gates the end of a release has a database to be asked in."""
+    for path, hooks in select(document, "deploy.hooks"):
+        for name, file in hooks.items():
+            if name not in HOOKS:
+                add(f"{path}.{name}", None, "is no hook", choose(name, HOOKS, f"write one of {', '.join(HOOKS)}"))
+            elif not isinstance(file, str) or not file.startswith("/"):
+                add(
+                    f"{path}.{name}",
+                    file,
+                    "is not an absolute path",
+                    'write "{{ inventory_dir }}/hooks/' + f'{name}.yml"',
+                )
+    for path, service in select(document, "services[]"):
+        if (service.get("drain") or {}).get("sql") and not service.get("database"):
+            add(f"{path}.drain.sql", None, "has no database to be asked in", f"name it in {path}.database")
 
 
 def environment(document: Document, add: Add) -> None:
@@ -176,3 +199,52 @@ def production_secrets(document: Document, secrets: dict[str, str], add: Add) ->
                     f"${{{reference.name}}} is a Clerk key of a development instance",
                     "store the key of the production instance",
                 )
+
+
+def doppler(document: Document, add: Add) -> None:
+    """A service that takes its secrets from Doppler has a token for it, and the host has the program."""
+    store = document.get("secrets") or {}
+    if store.get("provider") == "file" and not store.get("file"):
+        add("site.secrets.file", None, "is missing", "write its absolute path, or provider: doppler")
+    for path, source in select(document, "services[].doppler"):
+        if source.get("only") and not source.get("token"):
+            hint = "make a service token of the config, put it into the secret store and write ${NAME}"
+            add(f"{path}.token", None, "is missing, and only names secrets of Doppler", hint)
+    pin = (document.get("artifacts") or {}).get("doppler") or {}
+    if not any(pin.values()) and any(True for _found in select(document, "services[].doppler.token")):
+        add(
+            "site.artifacts.doppler",
+            None,
+            "is missing, and a service takes its secrets from Doppler",
+            "pin a release of its command line: version, url and sha256",
+        )
+
+
+def clerk(document: Document, add: Add) -> None:
+    """Keys of Clerk in ``env``: keys at all, of the right instance, of the document's domain."""
+    _clerk(document, {}, add)
+
+
+def clerk_secrets(document: Document, secrets: dict[str, str], add: Add) -> None:
+    """The same for keys behind references. Messages hold names only."""
+    _clerk(document, secrets, add)
+
+
+def _clerk(document: Document, secrets: dict[str, str], add: Add) -> None:
+    environment, domain = document.get("environment"), document.get("domain")
+    if not environment or not domain:
+        return
+    for path, service in select(document, "services[]"):
+        env = {key: value for key, value in (service.get("env") or {}).items() if isinstance(value, str)}
+        behind = {
+            key: _secrets.resolve(value, secrets)
+            for key, value in (service.get("secrets") or {}).items()
+            if isinstance(value, str) and all(found.name in secrets for found in _secrets.references(value))
+        }
+        known = {**env, **behind} if secrets else env
+        for problem in clerk_problems(known, environment, domain):
+            section = "secrets" if problem.name in behind else "env"
+            # What the document alone tells has been told; that a test key is none for production, by another rule.
+            if (secrets and section == "env") or (problem.kind == "instance" and environment == "production"):
+                continue
+            add(f"{path}.{section}.{problem.name}", None, problem.reason, problem.hint)

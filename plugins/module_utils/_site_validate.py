@@ -12,13 +12,15 @@ from __future__ import annotations
 import hashlib
 import pathlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from ansible_collections.sapflux.hosting.plugins.module_utils import _site_formats as fmt
 from ansible_collections.sapflux.hosting.plugins.module_utils import _site_rules as rules
 from ansible_collections.sapflux.hosting.plugins.module_utils import _site_rules_cloudflare as cloudflare_rules
+from ansible_collections.sapflux.hosting.plugins.module_utils import _site_rules_edge as edge_rules
 from ansible_collections.sapflux.hosting.plugins.module_utils import _site_rules_hetzner as hetzner_rules
+from ansible_collections.sapflux.hosting.plugins.module_utils import _site_rules_kuma as kuma_rules
 from ansible_collections.sapflux.hosting.plugins.module_utils import _site_rules_services as service_rules
 from ansible_collections.sapflux.hosting.plugins.module_utils._site_complete import derive
 from ansible_collections.sapflux.hosting.plugins.module_utils._site_schema import (
@@ -38,18 +40,24 @@ RULES = (
     rules.lockdown,
     hetzner_rules.hetzner,
     cloudflare_rules.cloudflare,
+    edge_rules.certificates,
+    edge_rules.origin_pulls,
     service_rules.hosts,
+    service_rules.deploys,
     service_rules.environment,
     service_rules.routes,
     service_rules.memory,
     service_rules.production,
+    service_rules.doppler,
+    service_rules.clerk,
+    kuma_rules.kuma,
 )
 
 
 def is_secret(path: str) -> bool:
     """Whether a value at ``path`` must not be shown, judged by its place in the document."""
-    keys = r"\.(?:password|secret_access_key|auth_key|encryption_key|private_key|ping_key|api_key|(?:api_)?token)$"
-    if re.search(rf"{keys}|\.tokens\[\d+\]\.value$|\.secrets\.(?!file$|provider$)", path):
+    names = "password|secret_access_key|auth_key|encryption_key|private_key|ping_key|api_key|(?:api_|origin_)?token"
+    if re.search(rf"\.(?:{names})$|\.tokens\[\d+\]\.value$|\.secrets\.(?!file$|provider$)", path):
         return True
     found = re.search(r"\.env\.([^.]+)$", path)
     return bool(found and service_rules.secret_looking(found[1]))
@@ -71,17 +79,21 @@ def validate(document: Any) -> list[Problem]:
     return tidy(problems)
 
 
-def validate_secrets(document: Any, secrets: Mapping[str, str], made: Iterable[str] = ()) -> list[Problem]:
+def validate_secrets(
+    document: Any, secrets: Mapping[str, str], made: Collection[str] = (), *, before: bool = True
+) -> list[Problem]:
     """Problems with the values behind the references. Messages hold names, never values.
 
-    ``made`` are names that a later step puts into the store: until then it is in order without them.
+    ``made`` are names that ``clouds.yml`` puts into the store: ``before`` that it is in order without them.
     """
-    secrets = {**dict.fromkeys(made, "made-later"), **secrets}
+    if before:
+        secrets = {**dict.fromkeys(made, "made-later"), **secrets}
     usable, _shape = usable_parts(document)
     problems: list[Problem] = []
     add = rules.report(problems, is_secret)
-    rules.references_exist(usable, dict(secrets), add)
+    rules.references_exist(usable, dict(secrets), add, made)
     service_rules.production_secrets(usable, dict(secrets), add)
+    service_rules.clerk_secrets(usable, dict(secrets), add)
     return tidy(problems)
 
 

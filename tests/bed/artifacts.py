@@ -49,7 +49,8 @@ class Program:
     """One program, compiled from ``package`` and carrying the version of ``module``.
 
     ``folder`` under ``artifacts/`` pins it (default: its name); several programs may share one. ``stamps`` are the
-    variables that are set to the version at link time, for programs that cannot know it otherwise.
+    variables that are set to the version at link time, for programs that cannot know it otherwise. ``releases`` says
+    what its makers call a version that ``go.mod`` can only name by its commit.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Program:
     package: str = "."
     folder: str = ""
     stamps: tuple[str, ...] = ()
+    releases: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def flags(self, version: str) -> tuple[str, ...]:
         """The flags of ``go build`` that make the program say ``version``."""
@@ -78,9 +80,11 @@ class Artifact:
     version: str
 
 
+DOPPLER = "github.com/DopplerHQ/cli"
 TAILSCALE = "tailscale.com"
 TAILSCALE_STAMPS = (f"{TAILSCALE}/version.shortStamp", f"{TAILSCALE}/version.longStamp")
 HEADSCALE = "github.com/juanfont/headscale"
+PEBBLE = "github.com/letsencrypt/pebble/v2"
 PROGRAMS = {
     program.name: program
     for program in (
@@ -95,6 +99,15 @@ PROGRAMS = {
         Program("tailscale", TAILSCALE, f"{TAILSCALE}/cmd/tailscale", "tailscale", TAILSCALE_STAMPS),
         Program("tailscaled", TAILSCALE, f"{TAILSCALE}/cmd/tailscaled", "tailscale", TAILSCALE_STAMPS),
         Program("headscale", HEADSCALE, f"{HEADSCALE}/cmd/headscale"),
+        Program("pebble", PEBBLE, f"{PEBBLE}/cmd/pebble"),
+        # Its tags have no leading v, so that Go knows its releases by their commits only.
+        Program(
+            "doppler",
+            DOPPLER,
+            DOPPLER,
+            stamps=(f"{DOPPLER}/pkg/version.ProgramVersion",),
+            releases={"0.5.11-0.20230908185655-7aef4713e1a4": "3.66.0"},
+        ),
     )
 }
 
@@ -120,6 +133,17 @@ def module_version(module_dir: Path, module: str) -> str:
             f"{module_dir.name}: {module_dir / 'go.mod'} does not require {module}; add it with `go get`."
         )
     return found.group(1)
+
+
+def program_version(module_dir: Path, program: Program) -> str:
+    """Return the version of ``program`` as its makers call it; ArtifactError for a commit that is known by no name."""
+    version = module_version(module_dir, program.module)
+    if program.releases and version not in program.releases:
+        raise ArtifactError(
+            f"{program.name}: {version} in {module_dir / 'go.mod'} is no release that is known; say in `releases` of "
+            "PROGRAMS which one it is."
+        )
+    return program.releases.get(version, version)
 
 
 def content_key(module_dir: Path, package: str, target: Mapping[str, str], flags: Sequence[str] = BUILD_FLAGS) -> str:
@@ -162,7 +186,7 @@ class Builder:
     def artifact(self, name: str, *, force: bool = False) -> Artifact:
         """Return the program ``name``, built first when the cache lacks it or ``force`` is set; or ArtifactError."""
         program, module_dir = self._program(name)
-        version = module_version(module_dir, program.module)
+        version = program_version(module_dir, program)
         target = self._target(name)
         key = content_key(module_dir, program.package, target, program.flags(version))
         place = self.cache / name / key
@@ -272,7 +296,7 @@ class Builder:
                     raise
                 self.progress(f"{program.name}: the download failed, try {attempt + 1} of {DOWNLOAD_TRIES} follows")
                 self.pause(2.0**attempt)
-        version = module_version(module_dir, program.module)
+        version = program_version(module_dir, program)
         build = [go, "build", *program.flags(version), "-o", str(output), program.package]
         self._run(program.name, "building it", build, module_dir, extra)
         if not output.is_file():

@@ -45,7 +45,7 @@ class Stage:
     def prepare(self, *, memory: str | None = "2g") -> None:
         """Start what is not there yet and write the inventory's variables. Safe to repeat: nothing is replaced."""
         sidecars.minio()
-        reference = sidecars.push(images.api(), "sapflux/api")
+        references = {name: sidecars.push(images.build(name), f"sapflux/{name}") for name in images.DEPLOYED}
         program = walg.program()
         sidecars.bucket(self.bucket)
         packages.repository()
@@ -53,9 +53,9 @@ class Stage:
         hosts.up(self.host, memory=memory, admin=False)
         tailnet.trust(self.host)
         tailnet.alias(self.host)
-        self._inventory(reference, program)
+        self._inventory(references, program)
 
-    def _inventory(self, image: str, program: walg.Program) -> None:
+    def _inventory(self, references: dict[str, str], program: walg.Program) -> None:
         variables = self.inventory / "group_vars" / "all"
         variables.mkdir(parents=True, exist_ok=True)
         if self.inventory != LOCAL:
@@ -79,7 +79,7 @@ class Stage:
                     "admin_key": hosts.public_key(),
                     "caddy": {"path": str(caddy.path), "sha256": caddy.sha256, "version": caddy.version},
                     "walg": {"path": str(program.path), "sha256": program.sha256, "version": program.version},
-                    "api_image": image,
+                    "images": references,
                     "objects_endpoint": f"http://{sidecars.MINIO.endpoint}",
                     "registry": sidecars.REGISTRY.endpoint,
                     "bucket": self.bucket,

@@ -14,7 +14,7 @@ from testinfra.host import Host
 from tests.scenario import converge, unchanged, wait_until
 
 LOG = "/var/log/postgresql/postgresql-17-main.log"
-PASSWORD = "molecule-app-pa'ss"  # noqa: S105 - the scenario's
+PASSWORD = "molecule-app-pa'ss"
 UNIT = "postgresql@17-main.service"
 
 
@@ -100,7 +100,7 @@ def test_users_come_over_tls_from_the_named_network(host: Host, bridge: str) -> 
     """With a certificate that fits the address; not without TLS, not into another database, not as the superuser."""
     done = login(host, "\\conninfo", where=bridge)
     assert "TLSv1.3" in done.stdout, done.stderr
-    assert login(host, "SELECT 1", where=bridge, password="wrong").rc != 0  # noqa: S106
+    assert login(host, "SELECT 1", where=bridge, password="wrong").rc != 0
     for where in (
         bridge.replace("verify-full", "disable"),
         bridge.replace("dbname=app", "dbname=other"),
@@ -299,7 +299,7 @@ def test_a_new_password_is_the_only_one(host: Host) -> None:
     done = converge("postgres", "-vvv", "--diff", postgres_users=users)
     assert done.returncode == 0, done.stdout
     assert "another-secret" not in done.stdout.split("PLAY [", 1)[1].replace(json.dumps(users), "")
-    assert login(host, "SELECT 1", password="another-secret").rc == 0  # noqa: S106
+    assert login(host, "SELECT 1", password="another-secret").rc == 0
     assert login(host, "SELECT 1").rc != 0
 
 

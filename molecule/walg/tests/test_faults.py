@@ -169,7 +169,7 @@ def test_a_growing_pg_wal_is_told_and_nothing_of_it_dropped(host: Host) -> None:
 
 def test_a_store_that_forbids_loses_nothing(host: Host) -> None:
     """403: the segment waits, status tells although the bucket does not answer, and it arrives afterwards."""
-    with changed(host, CREDENTIALS, AWS_SECRET_ACCESS_KEY="forbidden"):  # noqa: S106 - wrong on purpose
+    with changed(host, CREDENTIALS, AWS_SECRET_ACCESS_KEY="forbidden"):
         failed = failures(host)
         sql(host, "INSERT INTO leaf (what) VALUES ('403')")
         name = close_segment(host)

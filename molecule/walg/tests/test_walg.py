@@ -316,7 +316,7 @@ def test_a_backup_that_is_gone_is_made_again(host: Host) -> None:
 
 def test_a_wrong_key_ends_the_run_with_one_sentence(host: Host) -> None:
     """The store's own words, after which nothing but the recap follows; the right key makes all well again."""
-    done = converge("walg", walg_secret_access_key="molecule-wrong-key")  # noqa: S106 - wrong on purpose
+    done = converge("walg", walg_secret_access_key="molecule-wrong-key")
     assert done.returncode != 0
     last = done.stdout.split("Say why there is no backup", 1)[1]
     assert '"msg": "pgsafe: wal-g backup-list failed (exit 1): ' in last

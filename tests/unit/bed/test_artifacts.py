@@ -287,6 +287,20 @@ def test_every_program_is_pinned(name: str) -> None:
     assert f"{program.module} v{version} h1:" in (folder / "go.sum").read_text()
 
 
+def test_a_commit_is_called_by_the_name_of_its_release(bed: Bed) -> None:
+    builder = bed.builder()
+    builder.programs = {"thing": Program("thing", MODULE, stamps=("main.version",), releases={"1.2.3": "3.66.0"})}
+    assert builder.artifact("thing").version == "3.66.0"
+    assert "-X main.version=3.66.0" in (bed.fake / "calls").read_text()
+
+
+def test_a_commit_of_no_known_release_is_refused(bed: Bed) -> None:
+    builder = bed.builder()
+    builder.programs = {"thing": Program("thing", MODULE, releases={"1.2.2": "3.65.0"})}
+    with pytest.raises(ArtifactError, match=r"thing: 1\.2\.3 in .* is no release that is known"):
+        builder.artifact("thing")
+
+
 def test_two_programs_of_one_module_are_kept_apart(bed: Bed) -> None:
     builder = bed.builder()
     builder.programs = {

@@ -22,7 +22,7 @@ BED = {
     "admin_key": "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEB bed",
     "caddy": {"path": "/opt/caddy", "sha256": "1" * 64, "version": "2.11.9"},
     "walg": {"path": "/opt/wal-g", "sha256": "2" * 64, "version": "3.0.9"},
-    "api_image": f"10.83.0.11:5000/sapflux/api@sha256:{'3' * 64}",
+    "images": {name: f"10.83.0.11:5000/sapflux/{name}@sha256:{'3' * 64}" for name in ("api", "web")},
     "objects_endpoint": "http://10.83.0.10:9000",
     "registry": "10.83.0.11:5000",
     "bucket": "sapflux-demo",
@@ -104,7 +104,7 @@ def test_every_line_is_a_key_or_one_filter() -> None:
         )
     ]
     assert towers == []
-    assert len(WIRING.read_text(encoding="utf-8").splitlines()) <= 140
+    assert len(WIRING.read_text(encoding="utf-8").splitlines()) <= 180
 
 
 def test_every_key_of_the_document_reaches_something() -> None:

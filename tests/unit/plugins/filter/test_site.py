@@ -28,6 +28,9 @@ def site(*mutations: Mutation) -> dict[str, Any]:
 def test_services_have_their_ports_in_pairs_and_their_secrets_in_clear() -> None:
     api, web = FILTERS["site_services"](site(), SECRETS)
     assert (api["host_port"], web["host_port"]) == (18080, 18082)
+    assert (api["standby_port"], web["standby_port"]) == (18081, 18083)
+    assert (api["drain_sql"], api["drain_database"]) == ("SELECT count(*) FROM pg_locks", "app")
+    assert (web["drain_sql"], web["drain_database"], web["drain_timeout"], web["stop_grace"]) == ("", "", 300, 30)
     assert api["secrets"] == {
         "DATABASE_URL": "postgres://app:p%40ss%2Fword@localhost/app?host=/var/run/postgresql",
         "S3_SECRET_ACCESS_KEY": "marker-secret-key",
@@ -38,6 +41,24 @@ def test_services_have_their_ports_in_pairs_and_their_secrets_in_clear() -> None
     assert (api["database_socket"], web["database_socket"]) == (True, False)
     assert api["health_path"] == "/health"
     assert api["health_timeout"] == 60
+
+
+def test_services_find_each_other_where_nobody_else_knows_their_names() -> None:
+    api, web = FILTERS["site_services"](site(), SECRETS)
+    assert (api["extra_hosts"], web["extra_hosts"]) == (
+        ["sapflux.test:host-gateway"],
+        ["api.sapflux.test:host-gateway"],
+    )
+    assert web["ca_file"].endswith("/pki/authorities/local/root.crt")
+    public = site(put("tls.mode", "dns01"))
+    assert [(each["extra_hosts"], each["ca_file"]) for each in FILTERS["site_services"](public, SECRETS)] == [
+        ([], "")
+    ] * 2
+
+
+def test_containers_reach_the_edge_where_there_is_somebody_to_ask() -> None:
+    assert FILTERS["site_firewall_input"](site()) == [{"interface": "br-sapflux", "protocol": "tcp", "port": 443}]
+    assert FILTERS["site_firewall_input"](site(drop("services[1]"))) == []
 
 
 def test_the_role_app_takes_the_services() -> None:
@@ -57,13 +78,28 @@ def test_sites_of_caddy() -> None:
     assert api == {
         "hostname": "api.sapflux.test",
         "max_body_mb": 10,
+        "headers": {"X-Robots-Tag": "noindex"},
+        "csp": {"clerk": "clerk.sapflux.test", "umami": "stats.sapflux.test", "sources": {}, "report_only": False},
+        "maintenance_file": "/etc/sapflux/maintenance/sapflux",
         "routes": [
             {"path": "/admin/*", "action": "deny"},
-            {"path": "/*", "action": "proxy", "upstream": "127.0.0.1:18080"},
+            {"path": "/*", "action": "proxy", "upstream_file": "/etc/sapflux/upstreams/sapflux-api"},
         ],
     }
-    assert web["hostname"] == "sapflux.test"
-    assert web["routes"] == [{"path": "/*", "action": "proxy", "upstream": "127.0.0.1:18082"}]
+    assert (web["hostname"], web["headers"], web["csp"]) == ("sapflux.test", {}, None)
+    assert web["routes"] == [
+        {"path": "/admin/*", "action": "deny"},
+        {"path": "/*", "action": "proxy", "upstream_file": "/etc/sapflux/upstreams/sapflux-web"},
+    ]
+
+
+def test_a_route_of_the_tailnet_is_for_its_addresses_alone() -> None:
+    routes = [{"path": "/outputs/*", "visibility": "tailnet"}, {"path": "/*", "visibility": "public"}]
+    api, _web = FILTERS["site_caddy"](site(put("services[0].routes", routes)))
+    assert [route.get("from_cidrs") for route in api["routes"]] == [["100.64.0.0/10", "fd7a:115c:a1e0::/48"]] * 2 + [
+        None
+    ]
+    assert [route["path"] for route in api["routes"]] == ["/outputs", "/outputs/*", "/*"]
 
 
 def test_a_public_route_below_a_path_answers_on_the_path_as_well() -> None:
@@ -76,7 +112,7 @@ def test_the_role_caddy_takes_the_sites() -> None:
     render: Any = CaddyFilters().filters()["caddy_site_blocks"]
     blocks = render(FILTERS["site_caddy"](site()))
     assert "api.sapflux.test" in blocks
-    assert "127.0.0.1:18082" in blocks
+    assert "/etc/sapflux/upstreams/sapflux-web" in blocks
 
 
 def test_docker_gets_registries_only_where_there_are_some() -> None:
@@ -118,7 +154,17 @@ def test_probes_ask_for_what_is_open_and_for_what_is_hidden() -> None:
         {"hostname": "api.sapflux.test", "path": "/admin/migrate", "status": 404},
         {"hostname": "api.sapflux.test", "path": "/admin", "status": 404},
         {"hostname": "sapflux.test", "path": "/health", "status": 200},
+        {"hostname": "sapflux.test", "path": "/admin", "status": 404},
     ]
+
+
+def test_routes_of_the_tailnet_are_hidden_from_whoever_is_not_on_it() -> None:
+    routes = [{"path": "/outputs/*", "visibility": "tailnet"}, {"path": "/*", "visibility": "public"}]
+    hidden = {"hostname": "api.sapflux.test", "path": "/outputs", "status": 404}
+    told = put("services[0].routes", routes)
+    assert hidden in FILTERS["site_deploy_probes"](site(told))
+    assert hidden not in FILTERS["site_probes"](site(told)), "behind a proxy the controller asks over the tailnet"
+    assert hidden in FILTERS["site_probes"](site(told, put("network.https_cidrs", ["0.0.0.0/0"])))
 
 
 def test_a_public_migration_is_never_asked_for() -> None:
@@ -129,8 +175,8 @@ def test_a_public_migration_is_never_asked_for() -> None:
 def test_closed_ports() -> None:
     """On an open host those of the database and the services; SSH once it is locked; 443 behind a proxy."""
     everybody = put("network.https_cidrs", ["0.0.0.0/0"])
-    assert FILTERS["site_closed_ports"](site(everybody), {}) == [5432, 18080, 18082]
-    assert FILTERS["site_closed_ports"](site(), {}) == [443, 5432, 18080, 18082]
+    assert FILTERS["site_closed_ports"](site(everybody), {}) == [5432, 18080, 18081, 18082, 18083]
+    assert FILTERS["site_closed_ports"](site(), {}) == [443, 5432, 18080, 18081, 18082, 18083]
     assert FILTERS["site_closed_ports"](site(everybody, drop("network.break_glass_cidrs")), LOCKED)[0] == 22
 
 
@@ -213,3 +259,25 @@ def test_every_filter_is_documented() -> None:
     for name in FILTERS:
         text = (ROOT / "plugins" / "filter" / f"{name}.yml").read_text(encoding="utf-8")
         assert yaml.safe_load(text)["DOCUMENTATION"]["name"] == name
+
+
+def test_the_tailnet_is_answered_without_the_certificate_of_the_edge() -> None:
+    assert FILTERS["site_exempt_cidrs"](site()) == ["127.0.0.0/8", "::1/128", "100.64.0.0/10", "fd7a:115c:a1e0::/48"]
+    assert FILTERS["site_exempt_cidrs"](site(put("tailscale.enabled", False))) == ["127.0.0.0/8", "::1/128"]
+
+
+def test_the_status_asks_for_what_vouches_for_the_certificates() -> None:
+    status = FILTERS["site_status"](site(), ["edge"])
+    assert status["ca_file"].endswith("/pki/authorities/local/root.crt")
+    token = put("tls.origin_token", "${CLOUDFLARE_ORIGIN_TOKEN}")
+    status = FILTERS["site_status"](site(put("tls.mode", "dns01"), token), ["edge"])
+    assert (status["ca_file"], "sapflux-certificates.timer" in status["units"]) == ("", True)
+    status = FILTERS["site_status"](site(put("tls.mode", "origin"), token), ["edge"])
+    assert status["ca_file"] == "/var/lib/sapflux/origin/origin.pem"
+
+
+def test_only_cloudflares_edge_is_a_proxy_that_is_believed() -> None:
+    assert FILTERS["site_trusted_proxies"](site(put("network.https_cidrs", ["cloudflare", "192.0.2.7/32"]))) == [
+        "cloudflare"
+    ]
+    assert FILTERS["site_trusted_proxies"](site(put("network.https_cidrs", ["0.0.0.0/0"]))) == []

@@ -16,7 +16,7 @@ PRODUCTION = (
     put("backup.endpoint", "https://objects.example.org"),
     put("services[0].hostname", "api.example.org"),
     put("services[1].hostname", "example.org"),
-    put("services[0].env.PUBLIC_CLERK_PUBLISHABLE_KEY", "pk_live_example"),
+    put("services[0].env.PUBLIC_CLERK_PUBLISHABLE_KEY", "pk_live_Y2xlcmsuZXhhbXBsZS5vcmck"),
 )
 """Turns the valid document into one that is valid for production."""
 
@@ -71,10 +71,10 @@ SHAPE = [
     case(
         "key on the wrong level",
         "memory_mb",
-        "it belongs in site.host.memory_mb or site.services[].memory_mb",
+        "it belongs in site.host.memory_mb or site.monitoring.kuma.memory_mb or site.services[].memory_mb",
         put("memory_mb", 2048),
     ),
-    case("key of nobody", "tls.zzz", "the keys here are: mode, hsts_max_age", put("tls.zzz", 1)),
+    case("key of nobody", "tls.zzz", "the keys here are: mode, zone", put("tls.zzz", 1)),
     case("key that YAML reads as a boolean", "tls.True", "is not a key", put("tls", {True: 1})),
     case("missing on the first level", "domain", "is missing", drop("domain")),
     case("missing section", "backup", "is missing", drop("backup")),
@@ -91,7 +91,7 @@ SHAPE = [
     wrong("backup.schedule", 570, "570 is not text", "put it in quotes"),
     wrong("environment", "prod", "is not a choice"),
     wrong("environment", "Production", "did you mean production?"),
-    wrong("services[0].routes[0].visibility", "private", "write one of: public, never"),
+    wrong("services[0].routes[0].visibility", "private", "write one of: public, tailnet, never"),
 ]
 
 FORMATS = [
@@ -151,9 +151,44 @@ FORMATS = [
     case("neither url nor file", "artifacts.walg", "has neither url nor file", drop("artifacts.walg.url")),
     wrong("docker.insecure_registries[0]", "http://10.83.0.11:5000", "is not a registry as host:port"),
     wrong("secrets.file", "secrets.yml", "is not an absolute path"),
-    wrong("secrets.provider", "vault", "write one of: file"),
+    wrong("secrets.provider", "vault", "write one of: file, doppler"),
+    case("no file of secrets", "secrets.file", ("is missing", "or provider: doppler"), drop("secrets.file")),
     wrong("tls.mode", "acme", "is not a choice"),
     wrong("tls.hsts_max_age", -1, "is out of range"),
+]
+
+EDGE = [
+    case("no token", "tls.token", ("is missing", "mode dns01 needs it"), put("tls.mode", "dns01")),
+    case("no origin token", "tls.origin_token", "mode origin needs it", put("tls.mode", "origin")),
+    wrong("tls.token", "hunter2-literal", "holds a literal secret", "${CLOUDFLARE_DNS_TOKEN}"),
+    wrong("tls.origin_token", "hunter2-literal", "holds a literal secret", "${CLOUDFLARE_ORIGIN_TOKEN}"),
+    wrong("tls.ca", "http://acme.example.org/dir", "is not a URL"),
+    wrong("tls.profile", "Short lived", "is not a profile"),
+    wrong("tls.origin_pulls.state", "on", "is not a choice"),
+    case(
+        "name of another zone",
+        "services[0].hostname",
+        "is not in the zone example.org",
+        put("tls.mode", "dns01"),
+        put("tls.token", "${CLOUDFLARE_DNS_TOKEN}"),
+        put("tls.zone", "example.org"),
+    ),
+    case(
+        "origin pulls without a key",
+        "tls.origin_pulls.private_key",
+        "is missing, and origin_pulls needs it",
+        put("tls.origin_pulls", {"state": "present", "certificate": "${ORIGIN_PULLS_CERTIFICATE}"}),
+        put("tls.origin_token", "${CLOUDFLARE_ORIGIN_TOKEN}"),
+        put("network.https_cidrs", ["cloudflare"]),
+    ),
+    case(
+        "origin pulls although everybody may connect",
+        "network.https_cidrs",
+        "would be refused by origin_pulls",
+        put("tls.origin_pulls", {"state": "present", "certificate": "${A}", "private_key": "${B}"}),
+        put("tls.origin_token", "${CLOUDFLARE_ORIGIN_TOKEN}"),
+        put("network.https_cidrs", ["0.0.0.0/0"]),
+    ),
 ]
 
 TAILSCALE = [
@@ -284,6 +319,13 @@ CLOUDFLARE = [
     wrong("cloudflare.buckets[0].name", "Bucket", "is not the name of a bucket"),
     wrong("cloudflare.buckets[0].jurisdiction", "mars", "write one of: default, eu"),
     wrong("cloudflare.buckets[0].access_key_id", "literal", "names no secret that it could be kept as"),
+    case(
+        "keys that could be kept nowhere",
+        "cloudflare.doppler.token",
+        ("is missing, so that keys made here could be kept nowhere", 'write "${DOPPLER_WRITE_TOKEN}"'),
+        put("secrets", {"provider": "doppler"}),
+        drop("cloudflare.doppler"),
+    ),
     case(
         "two secrets under one name",
         "cloudflare.tokens[0].value",
@@ -418,6 +460,21 @@ SERVICES = [
     wrong("services[0].user", "0:0", "is root"),
     wrong("services[0].tmpfs[0]", "tmp", "is not an absolute path"),
     wrong("services[0].tmpfs[0]", "/tmp:SIZE", "has mount options that are none"),
+    wrong("services[0].drain.timeout", -1, "0"),
+    wrong("services[0].drain.grace", 9999, "3600"),
+    wrong("services[0].assets[0]", "assets", "absolute"),
+    wrong("deploy.keep_releases", 1, "2"),
+    wrong("deploy.watch_seconds", 999, "300"),
+    case(
+        "hook nobody knows",
+        "deploy.hooks.before_pul",
+        "did you mean before_pull?",
+        put("deploy.hooks", {"before_pul": "/h.yml"}),
+    ),
+    case("hook without a place", "deploy.hooks.on_failure", "absolute", put("deploy.hooks", {"on_failure": "h.yml"})),
+    case(
+        "gate without a database", "services[1].drain.sql", "no database", put("services[1].drain", {"sql": "SELECT 0"})
+    ),
     wrong("services[0].routes[0].path", "admin/*", "does not start with /", "write /admin/*"),
     wrong("services[0].routes[0].path", "/a{b}", "is not the path of a URL"),
     wrong("services[0].secrets_path", "/run/../etc/env", "is not an absolute path"),
@@ -472,9 +529,6 @@ IN_PRODUCTION = [
         drop("services[0].routes[0]"),
     ),
     case(
-        "admin path public by default", "services[1].routes[0].path", "makes /admin/* public in production", *PRODUCTION
-    ),
-    case(
         "admin path made public",
         "services[0].routes[0].path",
         "makes /admin/* public",
@@ -503,8 +557,35 @@ IN_PRODUCTION = [
         "services[0].env.PUBLIC_CLERK_PUBLISHABLE_KEY",
         "Clerk key of a development instance",
         *PRODUCTION,
-        put("services[0].env.PUBLIC_CLERK_PUBLISHABLE_KEY", "pk_test_abc"),
+        put("services[0].env.PUBLIC_CLERK_PUBLISHABLE_KEY", "pk_test_ZXhhbXBsZS5hY2NvdW50cy5kZXYk"),
+    ),
+    case(
+        "key of a Clerk instance of another domain",
+        "services[0].env.PUBLIC_CLERK_PUBLISHABLE_KEY",
+        "belongs to clerk.other.org and not to clerk.example.org",
+        *PRODUCTION,
+        put("services[0].env.PUBLIC_CLERK_PUBLISHABLE_KEY", "pk_live_Y2xlcmsub3RoZXIub3JnJA=="),
     ),
 ]
 
-CASES = SHAPE + FORMATS + TAILSCALE + HETZNER + CLOUDFLARE + POSTGRES + BACKUP + SERVICES + IN_PRODUCTION
+DOPPLER = [
+    wrong("services[0].doppler.token", "dp.st.prd.hunter2-literal", "holds a literal secret", "${API_DOPPLER_TOKEN}"),
+    wrong("services[0].doppler.only[0]", "database-url", "is not the name of a secret of Doppler"),
+    wrong("services[0].doppler.api_host", "api.doppler.com", "is not a URL"),
+    case(
+        "names of Doppler without a token", "services[0].doppler.token", "is missing", drop("services[0].doppler.token")
+    ),
+    case(
+        "Doppler without its program", "artifacts.doppler", "takes its secrets from Doppler", drop("artifacts.doppler")
+    ),
+    wrong("services[0].env.VITE_CLERK_PUBLISHABLE_KEY", "pk_test_abc", "is no publishable key of Clerk", "pk_test_"),
+    wrong(
+        "services[0].env.PUBLIC_CLERK_PUBLISHABLE_KEY",
+        "pk_live_Y2xlcmsuc2FwZmx1eC50ZXN0JA==",
+        "is a Clerk key of the production instance, and the environment is local",
+    ),
+]
+
+CASES = (
+    SHAPE + FORMATS + EDGE + TAILSCALE + HETZNER + CLOUDFLARE + POSTGRES + BACKUP + SERVICES + IN_PRODUCTION + DOPPLER
+)

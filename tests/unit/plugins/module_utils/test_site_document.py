@@ -18,6 +18,8 @@ SAFE_WEB = put("services[1].routes", [{"path": "/admin/*", "visibility": "never"
 
 VALID: dict[str, tuple[Mutation, ...]] = {
     "every key": (),
+    "secrets of the run from Doppler": (put("secrets", {"provider": "doppler"}),),
+    "nothing from Doppler": (drop("services[0].doppler"), drop("artifacts.doppler")),
     "production": (*PRODUCTION, SAFE_WEB),
     "the bucket of the backups is made": R2_MADE,
     "nothing at Cloudflare": (drop("cloudflare"),),
@@ -119,13 +121,14 @@ def test_defaults_come_from_the_schema_and_from_other_keys() -> None:
     assert site["host"]["updates"] == {"enabled": True, "reboot": True, "reboot_time": "09:30"}
     assert site["network"]["ssh_cidrs"] == ["0.0.0.0/0", "::/0"]
     assert site["docker"]["insecure_registries"] == []
-    assert site["tls"] == {"mode": "internal", "hsts_max_age": 300}
+    assert (site["tls"]["mode"], site["tls"]["hsts_max_age"]) == ("internal", 300)
+    assert site["tls"]["origin_pulls"] == {"state": "untouched", "certificate": None, "private_key": None}
     assert site["postgres"]["databases"][0]["owner"] == "app_owner"
     api, web = site["services"]
     assert api["hostname"] == "api.sapflux.test"
     assert api["health"] == {"path": "/health", "timeout": 60}
     assert api["env"]["WORKERS"] == "2"
-    assert web["routes"] == [{"path": "/*", "visibility": "public"}]
+    assert [route["visibility"] for route in web["routes"]] == ["never", "public"]
     assert (web["memory_mb"], web["user"], web["tmpfs"], web["ready"]) == (256, "10001:10001", ["/tmp"], None)
 
 
@@ -135,7 +138,7 @@ def test_completing_does_not_change_the_document_and_is_stable() -> None:
     assert given == same
     assert complete(once) == once
     once["services"][1]["routes"].append("x")
-    assert complete(document())["services"][1]["routes"] == [{"path": "/*", "visibility": "public"}]
+    assert len(complete(document())["services"][1]["routes"]) == 2
 
 
 SECRET_CASES = [
@@ -175,6 +178,7 @@ def test_a_reference_is_reported_at_every_place_that_uses_it() -> None:
         "site.backup.read_access_key_id",
         "site.backup.read_secret_access_key",
         "site.backup.secret_access_key",
+        "site.services[0].doppler.token",
         "site.services[0].secrets.DATABASE_URL",
         "site.services[0].secrets.S3_SECRET_ACCESS_KEY",
     ]
@@ -201,8 +205,21 @@ def test_a_clerk_key_of_a_development_instance_behind_a_name_is_refused_in_produ
 def test_what_a_later_step_makes_may_be_missing_until_then() -> None:
     store = {key: value for key, value in SECRETS.items() if key != "CADDY_CLOUDFLARE_TOKEN"}
     assert validation.validate_secrets(document(), store, ["CADDY_CLOUDFLARE_TOKEN"]) == []
+    late = validation.validate_secrets(document(), store, ["CADDY_CLOUDFLARE_TOKEN"], before=False)
+    assert [str(problem) for problem in late] == [
+        "site.cloudflare.tokens[0].value: ${CADDY_CLOUDFLARE_TOKEN} is not in the secret store; "
+        "run clouds.yml, which makes it"
+    ]
     empty = validation.validate_secrets(document(), {**store, "CADDY_CLOUDFLARE_TOKEN": ""}, ["CADDY_CLOUDFLARE_TOKEN"])
     assert [problem.path for problem in empty] == ["site.cloudflare.tokens[0].value"]
+
+
+def test_two_keys_of_clerk_must_be_of_one_instance() -> None:
+    clerk = put("services[0].secrets.CLERK_SECRET_KEY", "${CLERK}")
+    problems = validation.validate_secrets(document(clerk), {**SECRETS, "CLERK": "sk_live_marker"})
+    assert {problem.path for problem in problems} == {"site.services[0].secrets.CLERK_SECRET_KEY"}
+    assert "and the environment is local and PUBLIC_CLERK_PUBLISHABLE_KEY of the other instance" in lines(problems)
+    assert "sk_live_marker" not in lines(problems)
 
 
 @pytest.mark.parametrize(
@@ -217,6 +234,8 @@ def test_what_a_later_step_makes_may_be_missing_until_then() -> None:
         ("site.cloudflare.doppler.token", True),
         ("site.cloudflare.tokens[0].name", False),
         ("site.services[0].env.API_TOKEN", True),
+        ("site.services[0].doppler.token", True),
+        ("site.services[0].doppler.only", False),
         ("site.services[0].env.PUBLIC_KEY", False),
         ("site.services[0].env.RUST_LOG", False),
         ("site.secrets.file", False),
