@@ -14,7 +14,7 @@ import socket
 import ssl
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -92,17 +92,21 @@ def run_program(argv: Sequence[str], timeout: float, given: str = "") -> Ran:
     return Ran(done.returncode, done.stdout.decode(errors="replace"))
 
 
-def ask(port: int, method: str, path: str, timeout: float = ANSWER_TIMEOUT) -> Answer:
-    """One HTTP request to a loopback port; never raises for a silent or rude server."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
+def _answer(connection: http.client.HTTPConnection, method: str, path: str, headers: Mapping[str, str]) -> Answer:
     try:
-        connection.request(method, path, headers={"Content-Length": "0"} if method == "POST" else {})
+        connection.request(method, path, headers=headers)
         answer = connection.getresponse()
         return Answer(answer.status, answer.read(4096).decode("utf-8", "replace"))
     except (OSError, http.client.HTTPException) as error:
         return Answer(0, str(error) or type(error).__name__)
     finally:
         connection.close()
+
+
+def ask(port: int, method: str, path: str, timeout: float = ANSWER_TIMEOUT) -> Answer:
+    """One HTTP request to a loopback port; never raises for a silent or rude server."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
+    return _answer(connection, method, path, {"Content-Length": "0"} if method == "POST" else {})
 
 
 class _EdgeConnection(http.client.HTTPSConnection):
@@ -124,15 +128,7 @@ class _EdgeConnection(http.client.HTTPSConnection):
 
 def edge(address: str, port: int, hostname: str, path: str) -> Answer:
     """GET https://hostname/path of the web server at `address`; never raises for a silent or rude server."""
-    connection = _EdgeConnection(hostname, address, port)
-    try:
-        connection.request("GET", path, headers={"User-Agent": "sapflux-deploy"})
-        answer = connection.getresponse()
-        return Answer(answer.status, answer.read(4096).decode("utf-8", "replace"))
-    except (OSError, http.client.HTTPException) as error:
-        return Answer(0, str(error) or type(error).__name__)
-    finally:
-        connection.close()
+    return _answer(_EdgeConnection(hostname, address, port), "GET", path, {"User-Agent": "sapflux-deploy"})
 
 
 def established(table: str, port: int) -> int:

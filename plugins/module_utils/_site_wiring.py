@@ -57,10 +57,14 @@ def upstream_file(site: Site, service: Mapping[str, Any]) -> str:
     return f"{UPSTREAMS}/{site['name']}-{service['name']}"
 
 
+def _hostnames(site: Site) -> set[str]:
+    """The public names of the services."""
+    return {service["hostname"] for service in site["services"] if service["hostname"]}
+
+
 def _own_names(site: Site, service: Mapping[str, Any]) -> list[str]:
     """The host's own sites, but the service's, for its containers: Caddy listens where they reach the host."""
-    names = {each["hostname"] for each in site["services"] if each["hostname"]} - {service["hostname"]}
-    return [f"{name}:host-gateway" for name in sorted(names)]
+    return [f"{name}:host-gateway" for name in sorted(_hostnames(site) - {service["hostname"]})]
 
 
 def firewall_input(site: Site) -> list[dict[str, Any]]:
@@ -68,12 +72,16 @@ def firewall_input(site: Site) -> list[dict[str, Any]]:
     # Every task loads this file, and no other function needs what is behind this.
     from ansible_collections.sapflux.hosting.plugins.module_utils._compose_model import bridge_name
 
-    alone = len({each["hostname"] for each in site["services"] if each["hostname"]}) < 2
-    return [] if alone else [{"interface": bridge_name(site["name"]), "protocol": "tcp", "port": HTTPS_PORT}]
+    return (
+        []
+        if len(_hostnames(site)) < 2
+        else [{"interface": bridge_name(site["name"]), "protocol": "tcp", "port": HTTPS_PORT}]
+    )
 
 
 def services(site: Site, secrets: Mapping[str, str]) -> list[dict[str, Any]]:
     """``app_services``: the services with their secrets in clear. Raises ``SecretError``."""
+    internal = site["tls"]["mode"] == "internal"
     return [
         {
             "name": service["name"],
@@ -102,8 +110,8 @@ def services(site: Site, secrets: Mapping[str, str]) -> list[dict[str, Any]]:
             "doppler": _doppler(site, service["doppler"], secrets),
             "database_socket": service["database"] is not None,
             # Nobody else vouches for these names, and no resolver knows them.
-            "ca_file": CADDY_ROOT if site["tls"]["mode"] == "internal" else "",
-            "extra_hosts": _own_names(site, service) if site["tls"]["mode"] == "internal" else [],
+            "ca_file": CADDY_ROOT if internal else "",
+            "extra_hosts": _own_names(site, service) if internal else [],
         }
         for index, service in enumerate(site["services"])
     ]

@@ -113,16 +113,6 @@ def build(name: str) -> str:
     return tag
 
 
-def api() -> str:
-    """Tag of the API's image, built if need be."""
-    return build("api")
-
-
-def web() -> str:
-    """Tag of the site's image, built if need be."""
-    return build("web")
-
-
 def main() -> int:
     """Build images and print them: those that are deployed by their digest in the bed's registry, others by tag."""
     parser = argparse.ArgumentParser(prog="python -m tests.bed.images", description=main.__doc__)

@@ -20,6 +20,7 @@ import json
 import os
 import re
 import time
+import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
@@ -227,6 +228,12 @@ def url(track: str = STABLE) -> str:
 def key_url(track: str = STABLE) -> str:
     """Where the key that signs a track is had, not armored."""
     return f"{url(track)}/{SUITE}.noarmor.gpg"
+
+
+def key_sha256() -> str:
+    """SHA-256 of that key of the default track, in hex, as it is served."""
+    with urllib.request.urlopen(key_url().replace(NAME, REPOSITORY.address), timeout=30) as answer:
+        return hashlib.sha256(answer.read()).hexdigest()
 
 
 def _files() -> dict[str, File]:

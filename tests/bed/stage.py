@@ -12,7 +12,6 @@ import os
 import secrets
 import shutil
 import sys
-import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,7 +87,7 @@ class Stage:
                     "tailnet": {
                         "login_server": tailnet.LOGIN_SERVER,
                         "repository": packages.url(),
-                        "key_sha256": self._signing_key(),
+                        "key_sha256": packages.key_sha256(),
                         "version": packages.current(),
                     },
                 }
@@ -107,13 +106,6 @@ class Stage:
             "APP_S3_ACCESS_KEY_ID": sidecars.ACCESS_KEY,
             "APP_S3_SECRET_ACCESS_KEY": sidecars.SECRET_KEY,
         }
-
-    @staticmethod
-    def _signing_key() -> str:
-        """SHA-256 of the key that signs the package repository."""
-        place = packages.key_url().replace(packages.NAME, packages.REPOSITORY.address)
-        with urllib.request.urlopen(place, timeout=30) as answer:
-            return hashlib.sha256(answer.read()).hexdigest()
 
     @staticmethod
     def _write(path: Path, content: object, mode: int) -> None:

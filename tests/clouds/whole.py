@@ -23,7 +23,7 @@ import yaml
 from tests.bed import cloud, hosts, image, images, packages, pki, sidecars, tailnet, walg
 from tests.bed.artifacts import artifact
 from tests.bed.shell import run, text
-from tests.bed.stage import DOMAIN, LOCAL, Stage
+from tests.bed.stage import DOMAIN, LOCAL
 from tests.clouds.project import Project
 from tests.clouds.world import GROUPS, TOKEN
 from tests.doubles.cloudflare import ACCOUNT, Cloudflare, cloudflare, zones
@@ -175,7 +175,7 @@ def document(folder: Path, endpoint: str, base_url: str, key: str) -> dict[str, 
         "auth_key": "${TAILSCALE_AUTH_KEY}",
         "domain": tailnet.DOMAIN,
         "version": packages.current(),
-        "repository": {"url": packages.url(), "key_sha256": Stage._signing_key()},
+        "repository": {"url": packages.url(), "key_sha256": packages.key_sha256()},
     }
     site["docker"] = {"insecure_registries": [sidecars.REGISTRY.endpoint]}
     site["hetzner"] = {

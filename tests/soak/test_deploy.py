@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Iterator
 
 import pytest
+from ansible_collections.sapflux.hosting.plugins.module_utils._compose_transaction import STEPS
 
 from tests.bed import hosts
 from tests.deploy_host import (
@@ -26,19 +27,6 @@ from tests.scenario import ROOT, environment, wait_until
 
 pytestmark = pytest.mark.soak
 
-STEPS = [
-    "pull",
-    "start",
-    "health",
-    "restore_point",
-    "migrate",
-    "ready",
-    "switch",
-    "verify",
-    "commit",
-    "drain",
-    "retire",
-]
 #: From here on the new release is the one that counts.
 COMMITTED = STEPS[STEPS.index("commit") + 1 :]
 

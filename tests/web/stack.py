@@ -182,13 +182,13 @@ def _api(stack: Stack) -> None:
         "CLERK_AUTHORIZED_PARTIES": f"{stack.full},{stack.apart}",
         "SAPFLUX_ORIGINS": stack.apart,
     }
-    stack.start("api", images.api(), "--read-only", *_options(variables))
+    stack.start("api", images.build("api"), "--read-only", *_options(variables))
     wait_for("the API's first answer", lambda: answers(f"{stack.api}/health"), PATIENCE)
 
 
 def _site(stack: Stack, name: str, **variables: str) -> None:
     options = _options(variables)
-    address = stack.start(name, images.web(), "--read-only", *options)
+    address = stack.start(name, images.build("web"), "--read-only", *options)
     wait_for(f"the first answer of {name}", lambda: answers(f"http://{address}:3000/health"), PATIENCE)
 
 

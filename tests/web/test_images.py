@@ -53,7 +53,9 @@ def test_the_health_check_works_inside(stack: Stack, name: str, program: tuple[s
 
 
 def test_the_site_listens_where_it_is_told_to(stack: Stack) -> None:
-    address = stack.start("elsewhere", images.web(), "--env", "PORT=4000", "--env", "HOST=0.0.0.0", "--read-only")
+    address = stack.start(
+        "elsewhere", images.build("web"), "--env", "PORT=4000", "--env", "HOST=0.0.0.0", "--read-only"
+    )
     url = f"http://{address}:4000/health"
 
     def healthy() -> bool:
@@ -66,7 +68,7 @@ def test_the_site_listens_where_it_is_told_to(stack: Stack) -> None:
 
 
 def test_wrong_settings_end_the_site_with_one_sentence() -> None:
-    done = run("docker", "run", "--rm", "--env", "API_URL=nowhere", images.web(), check=False)
+    done = run("docker", "run", "--rm", "--env", "API_URL=nowhere", images.build("web"), check=False)
     assert done.returncode == 78
     message = done.stderr.decode().strip()
     assert message.startswith("sapflux-web: API_URL is")
@@ -78,7 +80,7 @@ def test_a_stopping_site_ends_the_request_that_is_under_way(stack: Stack) -> Non
     name = stack.container("stopping")
     stack.cleanup.callback(run, "docker", "rm", "--force", name, check=False)
     run("docker", "run", "--detach", "--name", name, "--network", stack.network, "--env", "API_URL=http://api:8080",
-        "--read-only", images.web())  # fmt: skip
+        "--read-only", images.build("web"))  # fmt: skip
     address = text("docker", "inspect", "--format", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", name)
 
     def listening() -> bool:
